@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# For people.  The kernel's build system reads Kbuild only, so
+# "make -C /lib/modules/$(uname -r)/build M=$PWD" works without this file.
+
+KERNELRELEASE ?= $(shell uname -r)
+KDIR ?= $(or $(KERNELDIR),/lib/modules/$(KERNELRELEASE)/build)
+
+# Parallel, unless the caller has decided
+jobs = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
+kbuild = +$(MAKE) $(jobs) --no-print-directory -C $(KDIR) M=$(CURDIR)
+
+export KERNEL TRACE OUT
+
+modules: kdir
+	$(kbuild) modules
+
+modules_install: kdir
+	$(kbuild) modules_install
+
+install: kdir
+	$(kbuild) PYM_TESTS=n modules
+	$(kbuild) PYM_TESTS=n modules_install
+	depmod -a $(if $(INSTALL_MOD_PATH),-b $(INSTALL_MOD_PATH)) $(notdir $(patsubst %/build,%,$(KDIR)))
+
+# Without kernel headers too: what the build leaves is known.
+clean:
+	$(if $(wildcard $(KDIR)/Makefile),$(kbuild) clean,@:)
+	@rm -rf *.ko *.mod *.mod.c *.o .*.cmd modules.order Module.symvers .module-common.o
+	@rm -f $(foreach d,module kunit,$(addprefix $(d)/,*.o .*.cmd .*.d *.gcno))
+
+test demo record-trace check:
+	@scripts/$@
+
+kdir:
+	@if [ ! -e '$(KDIR)/Makefile' ]; then \
+		echo "error: no kernel headers in $(KDIR)" >&2; \
+		echo "    install them:          apt-get install linux-headers-$(KERNELRELEASE)" >&2; \
+		echo "    or name another tree:  make KDIR=<directory of headers or of a kernel build>" >&2; \
+		echo "    or fetch Debian's:     make KDIR=\$$(scripts/fetch-kernel 6.12 kdir)" >&2; \
+		exit 1; \
+	fi
+
+help:
+	@echo 'Build'
+	@echo '  modules          build pymalloc.ko for the running kernel (default)'
+	@echo '  modules_install  install everything that was built'
+	@echo '  install          build and install pymalloc.ko alone, run depmod'
+	@echo '  clean            remove what was built'
+	@echo '  help             this text'
+	@echo 'In QEMU; this machine never loads the module'
+	@echo '  test             KUnit under KASAN, lockdep and kmemleak, then stock kernels'
+	@echo '  demo             replay recorded kernel allocations and show the heap map'
+	@echo '  record-trace     record the allocations of a kernel at work'
+	@echo '  check            sparse, kernel-doc, checkpatch, shellcheck, warnings'
+	@echo 'Variables'
+	@echo '  KDIR=<dir>       kernel headers or build tree; KERNELDIR is accepted too'
+	@echo '                   now: $(KDIR)'
+	@echo '  W=1 C=2 V=1 ...  as for any kernel build'
+	@echo '  KERNEL=<series>  demo, record-trace: stock kernel 6.12 (default) or 6.1'
+	@echo '  TRACE=<file>     demo: text of the kmem trace events, plain or .xz'
+	@echo '  OUT=<file>       record-trace: where to write, default scripts/boot.trace.xz'
+	@echo '  more             scripts/config.defaults'
+
+.DEFAULT_GOAL := modules
+.PHONY: modules modules_install install clean test demo record-trace check kdir help

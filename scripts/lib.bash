@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+#
+# What the scripts share: messages, progress, locks, apt.  Sourced, not run.
+
+set -euo pipefail
+
+# make test and its like must not hand their flags down to the builds in here
+unset MAKEFLAGS MFLAGS MAKELEVEL
+
+scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+top=$(dirname "$scripts")
+# shellcheck source=scripts/config.defaults
+. "$scripts/config.defaults"
+
+# Everything is told on stderr; stdout belongs to results.
+say() {
+	printf '%s\n' "$*" >&2
+}
+
+# die <what went wrong> [<what to do next> ...]
+die() {
+	printf '%s: error: %s\n' "${0##*/}" "$1" >&2
+	shift
+	[[ $# -eq 0 ]] || printf '    %s\n' "$@" >&2
+	exit 1
+}
+
+clock() {
+	printf '%d:%02d' $((SECONDS / 60)) $((SECONDS % 60))
+}
+
+# progress <label> <log file> <status function> <command ...>
+# Runs the command with its output in the log file; tells how far it is every
+# ten seconds.  The log's end is shown if it fails.
+progress() {
+	local label=$1 log=$2 status=$3 start=$SECONDS pid rc=0 tick=0
+	shift 3
+	mkdir -p "$(dirname "$log")"
+	"$@" >"$log" 2>&1 </dev/null &
+	pid=$!
+	while kill -0 "$pid" 2>/dev/null; do
+		sleep 0.5
+		tick=$((tick + 1))
+		if ((tick % 20 == 0)); then
+			say "  $(printf '%4d s' $((SECONDS - start)))  $label$("$status")"
+		fi
+	done
+	wait "$pid" || rc=$?
+	if ((rc)); then
+		say "--- end of $log"
+		tail -n 20 "$log" >&2
+		say "---"
+	fi
+	return "$rc"
+}
+
+no_status() {
+	:
+}
+
+# Only one process at a time works on <name> in the cache.
+lock() {
+	mkdir -p "$PYM_CACHE"
+	exec {lock_fd}>"$PYM_CACHE/.lock-$1"
+	if ! flock -n "$lock_fd"; then
+		say "waiting for another run that is preparing $1 ..."
+		flock "$lock_fd"
+	fi
+}
+
+# lock files are inherited by children; long-lived ones should not hold them
+unlock() {
+	exec {lock_fd}>&-
+}
+
+need() {
+	local group=$1 tool
+	shift
+	for tool; do
+		command -v "$tool" >/dev/null ||
+			die "$tool is not installed" "run: scripts/setup $group"
+	done
+}
+
+#
+# A private apt: the machine's own Debian archive, plus the security suite
+# that goes with it, with its own lists.  Nothing of the system's apt
+# configuration is changed, and nothing is installed through it: it is used
+# to download and unpack kernels.
+#
+apt_dir=$PYM_CACHE/apt
+apt_options=(
+	-o "Dir::Etc::sourcelist=$apt_dir/sources.list"
+	-o "Dir::Etc::sourceparts=/dev/null"
+	-o "Dir::State::lists=$apt_dir/lists"
+	-o "Dir::Cache=$apt_dir/cache"
+	-o "Dir::Cache::archives=$apt_dir/archives"
+	-o "APT::Sandbox::User=root"
+	-o "Acquire::Retries=3"
+	-o "APT::Get::List-Cleanup=1"
+)
+
+apt_private() {
+	local tool=$1
+	shift
+	"$tool" "${apt_options[@]}" "$@"
+}
+
+# "<archive> <suite>" of every Debian source configured on this machine
+apt_configured() {
+	apt-get update --print-uris 2>/dev/null |
+		sed -nE "s,^'([^']*)/dists/([^']*)/InRelease'.*,\1 \2,p" |
+		grep -E '/debian(-security)?/* ' | sort -u
+}
+
+apt_write_sources() {
+	local configured archive suite keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+	local option="arch=amd64" security=0 main=
+
+	configured=$(apt_configured) || true
+	[[ -n $configured ]] || die "no Debian archive is configured for apt on this machine" \
+		"add one to /etc/apt/sources.list, for example:" \
+		"deb <your mirror>/debian $PYM_SUITE main" \
+		"deb <your mirror>/debian-security $PYM_SUITE-security main"
+	[[ ! -e $keyring ]] || option+=" signed-by=$keyring"
+
+	mkdir -p "$apt_dir/lists/partial" "$apt_dir/archives/partial" "$apt_dir/cache"
+	{
+		echo "# written by pymalloc's scripts; not used by the system"
+		while read -r archive suite; do
+			case $suite in
+			"$PYM_SUITE")
+				main=$archive
+				echo "deb [$option] $archive $suite main" ;;
+			"$PYM_SUITE-security")
+				security=1
+				echo "deb [$option] $archive $suite main" ;;
+			esac
+		done <<<"$configured"
+		if ((!security)) && [[ -n $main ]]; then
+			archive=${main%%/}-security
+			say "the $PYM_SUITE-security suite is not configured: reading it from $archive, for these scripts only"
+			echo "deb [$option] $archive $PYM_SUITE-security main"
+		fi
+	} >"$apt_dir/sources.list.new"
+	grep -q '^deb' "$apt_dir/sources.list.new" ||
+		die "no $PYM_SUITE archive is configured for apt on this machine" \
+			"these scripts take their kernels from Debian 12 ($PYM_SUITE); add its archive to /etc/apt/sources.list"
+	if ! cmp -s "$apt_dir/sources.list.new" "$apt_dir/sources.list"; then
+		rm -f "$apt_dir/updated"
+	fi
+	mv "$apt_dir/sources.list.new" "$apt_dir/sources.list"
+}
+
+# apt_refresh [now]: bring the private lists up to date, if stale or asked to
+apt_refresh() {
+	lock apt
+	[[ -e $apt_dir/sources.list && -e $apt_dir/updated && ${1-} != now ]] || apt_write_sources
+	if [[ ${1-} != now && -n $(find "$apt_dir/updated" -mtime "-$PYM_APT_DAYS" 2>/dev/null) ]]; then
+		unlock
+		return 0
+	fi
+	if ! progress "reading the package lists" "$apt_dir/update.log" no_status \
+		apt_private apt-get update -o APT::Update::Error-Mode=any; then
+		unlock
+		return 1
+	fi
+	touch "$apt_dir/updated"
+	unlock
+}
+
+# apt_newest <extended regular expression>: "<package> <version>" of the
+# newest package with such a name
+apt_newest() {
+	local name
+	name=$(apt_private apt-cache pkgnames linux- | grep -xE "$1" | sort -V | tail -n 1) || return 1
+	printf '%s ' "$name"
+	apt_private apt-cache show --no-all-versions "$name" | sed -n 's/^Version: //p' | head -n 1
+}
+
+# apt_unpack <directory> <package>=<version> ...: download and unpack, install nothing
+apt_unpack() {
+	local dir=$1 debs
+	shift
+	debs=$(mktemp -d "$PYM_CACHE/debs.XXXXXX")
+	if ! (cd "$debs" && progress "downloading $*" "$apt_dir/download.log" no_status \
+		apt_private apt-get download "$@"); then
+		rm -rf "$debs"
+		return 1
+	fi
+	mkdir -p "$dir"
+	local deb
+	for deb in "$debs"/*.deb; do
+		dpkg-deb -x "$deb" "$dir" || return 1
+	done
+	rm -rf "$debs"
+}

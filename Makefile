@@ -8,7 +8,9 @@ KDIR ?= $(or $(KERNELDIR),/lib/modules/$(KERNELRELEASE)/build)
 
 # Parallel, unless the caller has decided
 jobs = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
-kbuild = +$(MAKE) $(jobs) --no-print-directory -C $(KDIR) M=$(CURDIR)
+kbuild = +@$(MAKE) $(jobs) --no-print-directory -C $(KDIR) M=$(CURDIR)
+
+release = $(shell cat $(KDIR)/include/config/kernel.release)
 
 export KERNEL TRACE OUT
 
@@ -21,7 +23,7 @@ modules_install: kdir
 install: kdir
 	$(kbuild) PYM_TESTS=n modules
 	$(kbuild) PYM_TESTS=n modules_install
-	depmod -a $(if $(INSTALL_MOD_PATH),-b $(INSTALL_MOD_PATH)) $(notdir $(patsubst %/build,%,$(KDIR)))
+	@depmod -a $(if $(INSTALL_MOD_PATH),-b $(INSTALL_MOD_PATH)) $(release)
 
 # Without kernel headers too: what the build leaves is known.
 clean:

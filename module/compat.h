@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Differences between kernel versions, each with the version that caused it. */
+#ifndef _PYM_COMPAT_H
+#define _PYM_COMPAT_H
+
+#include <linux/version.h>
+
+/* <kunit/visibility.h> came with Linux 6.3 (6.2 has KUnit, but no such header). */
+#if IS_ENABLED(CONFIG_KUNIT) && LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+#include <kunit/visibility.h>
+#define PYM_EXPORT_FOR_TESTS(symbol)	EXPORT_SYMBOL_IF_KUNIT(symbol)
+#else
+#define PYM_EXPORT_FOR_TESTS(symbol)
+#endif
+
+#endif /* _PYM_COMPAT_H */

@@ -1,0 +1,521 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What operators read: /sys/kernel/debug/pymalloc/. An observer: nothing depends
+ * on this file.
+ *
+ * A reader holds pym_registry, which keeps heaps and caches in place and which
+ * no allocation or free ever takes. It copies numbers under an allocator lock
+ * and formats them after dropping it, so a line is consistent and a file is not.
+ * No file shows an address. The first line of each is
+ * "# pymalloc <file> <format version>"; other lines that begin with # name the
+ * columns.
+ */
+#include <linux/debugfs.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+#include "internal.h"
+
+static struct dentry *root, *heap_root, *cache_root;
+
+static void header(struct seq_file *m, const char *file)
+{
+	seq_printf(m, "# pymalloc %s 1\n", file);
+}
+
+/* ---------------------------------------------------------------- stats -- */
+
+static void add_stats(struct pym_heap_stats *sum, const struct pym_heap_stats *s)
+{
+	sum->held += s->held;
+	sum->in_blocks += s->in_blocks;
+	sum->rounding += s->rounding;
+	sum->free_blocks += s->free_blocks;
+	sum->virgin += s->virgin;
+	sum->empty_pools += s->empty_pools;
+	sum->metadata += s->metadata;
+	sum->pass_through += s->pass_through;
+	sum->in_flight += s->in_flight;
+	sum->arenas += s->arenas;
+	sum->live += s->live;
+	sum->pass_through_live += s->pass_through_live;
+	sum->limit_hits += s->limit_hits;
+	sum->failures += s->failures;
+	sum->refused += s->refused;
+}
+
+static void show_value(struct seq_file *m, const char *name, u64 value)
+{
+	seq_printf(m, "%-24s %16llu\n", name, value);
+}
+
+static void show_ledger(struct seq_file *m, const struct pym_heap_stats *s)
+{
+	seq_puts(m, "# where the bytes are; these eight sum to held\n");
+	show_value(m, "in_blocks", s->in_blocks);
+	show_value(m, "rounding", s->rounding);
+	show_value(m, "free_blocks", s->free_blocks);
+	show_value(m, "virgin", s->virgin);
+	show_value(m, "empty_pools", s->empty_pools);
+	show_value(m, "metadata", s->metadata);
+	show_value(m, "pass_through", s->pass_through);
+	show_value(m, "in_flight", s->in_flight);
+	show_value(m, "held", s->held);
+	seq_puts(m, "# numbers of things\n");
+	show_value(m, "arenas", s->arenas);
+	show_value(m, "live", s->live);
+	show_value(m, "pass_through_live", s->pass_through_live);
+	seq_puts(m, "# events so far\n");
+	show_value(m, "limit_hits", s->limit_hits);
+	show_value(m, "failures", s->failures);
+	show_value(m, "refused", s->refused);
+}
+
+static int stats_show(struct seq_file *m, void *unused)
+{
+	struct pym_heap_stats sum = {}, s;
+	unsigned int heaps = 0, caches = 0;
+	struct pym_cache *cache;
+	struct pym_heap *heap;
+	unsigned int i;
+
+	mutex_lock(&pym_registry);
+	list_for_each_entry(heap, &pym_heaps, node) {
+		pym_heap_ledger(heap, &s);
+		add_stats(&sum, &s);
+		heaps++;
+		list_for_each_entry(cache, &heap->caches, node)
+			caches++;
+	}
+	mutex_unlock(&pym_registry);
+
+	header(m, "stats");
+	show_ledger(m, &sum);
+	seq_puts(m, "# registered\n");
+	show_value(m, "heaps", heaps);
+	show_value(m, "caches", caches);
+	seq_puts(m, "# misuse reports so far, printed or not\n");
+	for (i = 0; i < PYM_NR_MISUSE; i++)
+		show_value(m, pym_misuse_names[i], pym_misuse_count(i));
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(stats);
+
+/* ---------------------------------------------------------------- heaps -- */
+
+static void show_heap_row(struct seq_file *m, const char *name, const char *provider,
+			  const struct pym_heap_stats *s)
+{
+	seq_printf(m, "%-20s %-10s %12zu %12zu %12zu %12zu %10zu %11zu %10zu %11zu %10zu %12zu %9zu %9lu %7lu %10lu %8lu %8lu\n",
+		   name, provider, s->limit, s->held, s->high, s->in_blocks, s->rounding,
+		   s->free_blocks, s->virgin, s->empty_pools, s->metadata, s->pass_through,
+		   s->in_flight, s->live, s->arenas, s->limit_hits, s->failures, s->refused);
+}
+
+static int heaps_show(struct seq_file *m, void *unused)
+{
+	struct pym_heap_stats s;
+	struct pym_heap *heap;
+
+	header(m, "heaps");
+	seq_printf(m, "#%-19s %-10s %12s %12s %12s %12s %10s %11s %10s %11s %10s %12s %9s %9s %7s %10s %8s %8s\n",
+		   "heap", "provider", "limit", "held", "high", "in_blocks", "rounding",
+		   "free_blocks", "virgin", "empty_pools", "metadata", "pass_through",
+		   "in_flight", "live", "arenas", "limit_hits", "failures", "refused");
+	mutex_lock(&pym_registry);
+	list_for_each_entry(heap, &pym_heaps, node) {
+		pym_heap_ledger(heap, &s);
+		show_heap_row(m, heap->name, heap->provider->name, &s);
+	}
+	mutex_unlock(&pym_registry);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(heaps);
+
+/* --------------------------------------------------------------- caches -- */
+
+static int caches_show(struct seq_file *m, void *unused)
+{
+	struct pym_cache_stats s;
+	struct pym_cache *cache;
+	struct pym_heap *heap;
+
+	header(m, "caches");
+	seq_printf(m, "#%-19s %-20s %7s %7s %6s %8s %8s %9s %9s %9s %9s %7s %7s %12s %12s %8s %s\n",
+		   "heap", "cache", "size", "stride", "align", "capacity", "poolsize", "live",
+		   "high", "free", "virgin", "pools", "full", "allocs", "frees", "failures",
+		   "flags");
+	mutex_lock(&pym_registry);
+	list_for_each_entry(heap, &pym_heaps, node) {
+		list_for_each_entry(cache, &heap->caches, node) {
+			pym_cache_stats(cache, &s);
+			seq_printf(m, "%-20s %-20s %7zu %7zu %6u %8lu %8zu %9lu %9lu %9lu %9lu %7lu %7lu %12llu %12llu %8llu %s\n",
+				   heap->name, cache->name, s.size, s.stride, cache->align,
+				   s.capacity, s.pool_size, s.live, s.high, s.free, s.virgin,
+				   s.pools, s.full, s.allocs, s.frees, s.failures,
+				   cache->ctor ? "ctor" : "-");
+		}
+	}
+	mutex_unlock(&pym_registry);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(caches);
+
+/* -------------------------------------------------------------- classes -- */
+
+#define DECILES	10
+
+/* Pools in use by class and by tenths of their blocks that are live. */
+typedef unsigned int deciles_t[PYM_NR_CLASSES][DECILES];
+
+static void count_deciles(struct pym_heap *heap, deciles_t *deciles)
+{
+	struct pym_arena *arena;
+	unsigned long flags;
+	unsigned int i, d;
+
+	rcu_read_lock();
+	list_for_each_entry_rcu(arena, &heap->arenas, all) {
+		raw_spin_lock_irqsave(&heap->lock, flags);
+		for (i = 0; i < arena->npools; i++) {
+			struct pym_pool *pool = &arena->pools[i];
+			struct pym_cache *owner = pool->owner;
+
+			if (!owner || !owner->is_class)
+				continue;
+			d = READ_ONCE(pool->live) * DECILES / owner->capacity;
+			(*deciles)[pym_size_to_class(owner->size)][min(d, DECILES - 1U)]++;
+		}
+		raw_spin_unlock_irqrestore(&heap->lock, flags);
+	}
+	rcu_read_unlock();
+}
+
+static void show_class_row(struct seq_file *m, const char *heap, const char *size,
+			   const struct pym_cache_stats *s, const unsigned int *deciles)
+{
+	unsigned int d;
+
+	seq_printf(m, "%-20s %5s %7lu %7lu %9lu %9lu %9lu %12llu %12llu %8llu", heap, size,
+		   s->pools, s->full, s->live, s->free, s->virgin, s->allocs, s->frees,
+		   s->failures);
+	for (d = 0; d < DECILES; d++)
+		seq_printf(m, " %6u", deciles[d]);
+	seq_putc(m, '\n');
+}
+
+static void show_heap_classes(struct seq_file *m, struct pym_heap *heap, deciles_t *deciles)
+{
+	struct pym_cache_stats s, sum = {};
+	unsigned int all[DECILES] = {};
+	unsigned int i, d;
+	char size[8];
+
+	memset(deciles, 0, sizeof(*deciles));
+	count_deciles(heap, deciles);
+	for (i = 0; i < PYM_NR_CLASSES; i++) {
+		struct pym_cache *cache = READ_ONCE(heap->class[i]);
+
+		if (!cache)
+			continue;
+		pym_cache_stats(cache, &s);
+		snprintf(size, sizeof(size), "%zu", s.size);
+		show_class_row(m, heap->name, size, &s, (*deciles)[i]);
+		sum.pools += s.pools;
+		sum.full += s.full;
+		sum.live += s.live;
+		sum.free += s.free;
+		sum.virgin += s.virgin;
+		sum.allocs += s.allocs;
+		sum.frees += s.frees;
+		sum.failures += s.failures;
+		for (d = 0; d < DECILES; d++)
+			all[d] += (*deciles)[i][d];
+	}
+	if (sum.allocs || sum.failures)
+		show_class_row(m, heap->name, "total", &sum, all);
+}
+
+static int classes_show(struct seq_file *m, void *unused)
+{
+	struct pym_heap *heap;
+	deciles_t *deciles;
+	unsigned int d;
+
+	deciles = kzalloc(sizeof(*deciles), GFP_KERNEL);
+	if (!deciles)
+		return -ENOMEM;
+	header(m, "classes");
+	seq_printf(m, "#%-19s %5s %7s %7s %9s %9s %9s %12s %12s %8s", "heap", "size", "pools",
+		   "full", "live", "free", "virgin", "allocs", "frees", "failures");
+	for (d = 0; d < DECILES; d++)
+		seq_printf(m, "   >=%u%%", d * 10);
+	seq_putc(m, '\n');
+	mutex_lock(&pym_registry);
+	list_for_each_entry(heap, &pym_heaps, node)
+		show_heap_classes(m, heap, deciles);
+	mutex_unlock(&pym_registry);
+	kfree(deciles);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(classes);
+
+/* ---------------------------------------------------------- arenas, map -- */
+
+/* One pool of an arena, copied under the heap's lock. */
+struct cell {
+	u8 state;
+	u8 class;			/* PYM_NR_CLASSES: a cache with a name */
+	u16 live;
+	u16 capacity;
+};
+
+static void copy_cells(struct pym_heap *heap, struct pym_arena *arena, struct cell *cells)
+{
+	unsigned long flags;
+	unsigned int i;
+
+	raw_spin_lock_irqsave(&heap->lock, flags);
+	for (i = 0; i < arena->npools; i++) {
+		struct pym_pool *pool = &arena->pools[i];
+		struct pym_cache *owner = pool->owner;
+
+		cells[i] = (struct cell){ .state = pool->state };
+		if (!owner)
+			continue;
+		cells[i].class = owner->is_class ? pym_size_to_class(owner->size) :
+						   PYM_NR_CLASSES;
+		cells[i].live = READ_ONCE(pool->live);
+		cells[i].capacity = owner->capacity;
+	}
+	raw_spin_unlock_irqrestore(&heap->lock, flags);
+}
+
+static void for_each_arena(struct seq_file *m,
+			   void (*show)(struct seq_file *m, struct pym_arena *arena,
+					const struct cell *cells))
+{
+	struct cell cells[PYM_ARENA_MAX_POOLS];
+	struct pym_arena *arena;
+	struct pym_heap *heap;
+
+	mutex_lock(&pym_registry);
+	list_for_each_entry(heap, &pym_heaps, node) {
+		rcu_read_lock();
+		list_for_each_entry_rcu(arena, &heap->arenas, all) {
+			copy_cells(heap, arena, cells);
+			show(m, arena, cells);
+		}
+		rcu_read_unlock();
+	}
+	mutex_unlock(&pym_registry);
+}
+
+static void show_arena_row(struct seq_file *m, struct pym_arena *arena, const struct cell *cells)
+{
+	unsigned int n[PYM_POOL_FULL + 1] = {};
+	unsigned long live = 0;
+	unsigned int i;
+
+	for (i = 0; i < arena->npools; i++) {
+		n[cells[i].state]++;
+		live += cells[i].live;
+	}
+	seq_printf(m, "%-20s %7u %8zu %5u %6u %6u %6u %6u %6u %9lu\n", arena->heap->name,
+		   arena->id, pym_arena_pool_size(arena), arena->npools, n[PYM_POOL_ABSENT],
+		   n[PYM_POOL_VIRGIN], n[PYM_POOL_EMPTY], n[PYM_POOL_USED], n[PYM_POOL_FULL],
+		   live);
+}
+
+static int arenas_show(struct seq_file *m, void *unused)
+{
+	header(m, "arenas");
+	seq_printf(m, "#%-19s %7s %8s %5s %6s %6s %6s %6s %6s %9s\n", "heap", "arena",
+		   "poolsize", "pools", "absent", "virgin", "empty", "used", "full", "live");
+	for_each_arena(m, show_arena_row);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(arenas);
+
+static const char class_letters[] =
+	"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ@%*";
+static_assert(sizeof(class_letters) == PYM_NR_CLASSES + 2);
+
+static void show_map_row(struct seq_file *m, struct pym_arena *arena, const struct cell *cells)
+{
+	unsigned int i, tenths;
+
+	seq_printf(m, "%-20s %7u %8zu ", arena->heap->name, arena->id,
+		   pym_arena_pool_size(arena));
+	for (i = 0; i < arena->npools; i++) {
+		switch (cells[i].state) {
+		case PYM_POOL_ABSENT:
+			seq_puts(m, "~~");
+			break;
+		case PYM_POOL_VIRGIN:
+			seq_puts(m, "..");
+			break;
+		case PYM_POOL_EMPTY:
+			seq_puts(m, "--");
+			break;
+		default:
+			seq_putc(m, class_letters[cells[i].class]);
+			tenths = cells[i].live * 10 / cells[i].capacity;
+			seq_putc(m, cells[i].live == cells[i].capacity ? '#' :
+				    '0' + min(tenths, 9U));
+		}
+	}
+	seq_putc(m, '\n');
+}
+
+static int map_show(struct seq_file *m, void *unused)
+{
+	header(m, "map");
+	seq_puts(m, "# two characters a pool: what is in it, and how full it is (0-9: tenths, #: full)\n");
+	seq_puts(m, "# 0-9 a-z A-Z @ %: size class, 8 bytes a step from 8; *: a cache; ..: virgin; --: empty; ~~: absent\n");
+	seq_printf(m, "#%-19s %7s %8s %s\n", "heap", "arena", "poolsize", "pools");
+	for_each_arena(m, show_map_row);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(map);
+
+/* --------------------------------------------------------------- verify -- */
+
+static void show_broken(void *ctx, const char *invariant, const char *where)
+{
+	/* May be called under rcu_read_lock(): seq_printf() does not sleep. */
+	seq_printf(ctx, "broken %s: %s\n", invariant, where);
+}
+
+static int verify_show(struct seq_file *m, void *unused)
+{
+	header(m, "verify");
+	if (!pym_verify_all(show_broken, m))
+		seq_puts(m, "ok\n");
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(verify);
+
+/* ------------------------------------------------ one heap, one cache -- */
+
+static int heap_stats_show(struct seq_file *m, void *unused)
+{
+	struct pym_heap *heap = m->private;
+	struct pym_heap_stats s;
+
+	pym_heap_stats(heap, &s);
+	header(m, "heap");
+	show_ledger(m, &s);
+	seq_puts(m, "# bounds\n");
+	show_value(m, "high", s.high);
+	show_value(m, "limit", s.limit);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(heap_stats);
+
+static int limit_get(void *data, u64 *value)
+{
+	*value = READ_ONCE(((struct pym_heap *)data)->limit);
+	return 0;
+}
+
+static int limit_set(void *data, u64 value)
+{
+	return pym_heap_set_limit(data, value);
+}
+DEFINE_DEBUGFS_ATTRIBUTE(limit_fops, limit_get, limit_set, "%llu\n");
+
+static int heap_shrink_set(void *data, u64 value)
+{
+	pym_heap_shrink(data);
+	return 0;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(heap_shrink_fops, NULL, heap_shrink_set, "%llu\n");
+
+static int cache_stats_show(struct seq_file *m, void *unused)
+{
+	struct pym_cache *cache = m->private;
+	struct pym_cache_stats s;
+
+	pym_cache_stats(cache, &s);
+	header(m, "cache");
+	show_value(m, "size", s.size);
+	show_value(m, "stride", s.stride);
+	show_value(m, "align", cache->align);
+	show_value(m, "pool_size", s.pool_size);
+	show_value(m, "capacity", s.capacity);
+	show_value(m, "live", s.live);
+	show_value(m, "high", s.high);
+	show_value(m, "free", s.free);
+	show_value(m, "virgin", s.virgin);
+	show_value(m, "pools", s.pools);
+	show_value(m, "full", s.full);
+	show_value(m, "allocs", s.allocs);
+	show_value(m, "frees", s.frees);
+	show_value(m, "failures", s.failures);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(cache_stats);
+
+static int cache_shrink_set(void *data, u64 value)
+{
+	pym_cache_shrink(data);
+	return 0;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(cache_shrink_fops, NULL, cache_shrink_set, "%llu\n");
+
+static void heap_add(struct pym_heap *heap)
+{
+	heap->dir = debugfs_create_dir(heap->name, heap_root);
+	debugfs_create_file("stats", 0400, heap->dir, heap, &heap_stats_fops);
+	debugfs_create_file_unsafe("limit", 0600, heap->dir, heap, &limit_fops);
+	debugfs_create_file_unsafe("shrink", 0200, heap->dir, heap, &heap_shrink_fops);
+}
+
+static void heap_del(struct pym_heap *heap)
+{
+	debugfs_remove(heap->dir);
+}
+
+/* Caches of the default heap by their name, others with their heap's before it. */
+static void cache_add(struct pym_cache *cache)
+{
+	char name[2 * PYM_NAME_MAX];
+
+	snprintf(name, sizeof(name), "%s%s%s",
+		 cache->heap == pym_default_heap ? "" : cache->heap->name,
+		 cache->heap == pym_default_heap ? "" : ":", cache->name);
+	cache->dir = debugfs_create_dir(name, cache_root);
+	debugfs_create_file("stats", 0400, cache->dir, cache, &cache_stats_fops);
+	debugfs_create_file_unsafe("shrink", 0200, cache->dir, cache, &cache_shrink_fops);
+}
+
+static void cache_del(struct pym_cache *cache)
+{
+	debugfs_remove(cache->dir);
+}
+
+const struct pym_observer pym_debugfs_observer = {
+	.heap_add  = heap_add,
+	.heap_del  = heap_del,
+	.cache_add = cache_add,
+	.cache_del = cache_del,
+};
+
+void pym_debugfs_init(void)
+{
+	root = debugfs_create_dir("pymalloc", NULL);
+	heap_root = debugfs_create_dir("heap", root);
+	cache_root = debugfs_create_dir("cache", root);
+	debugfs_create_file("stats", 0400, root, NULL, &stats_fops);
+	debugfs_create_file("classes", 0400, root, NULL, &classes_fops);
+	debugfs_create_file("caches", 0400, root, NULL, &caches_fops);
+	debugfs_create_file("heaps", 0400, root, NULL, &heaps_fops);
+	debugfs_create_file("arenas", 0400, root, NULL, &arenas_fops);
+	debugfs_create_file("map", 0400, root, NULL, &map_fops);
+	debugfs_create_file("verify", 0400, root, NULL, &verify_fops);
+}
+
+void pym_debugfs_exit(void)
+{
+	debugfs_remove(root);
+}

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Heaps: their lifecycle, limits and wholesale destruction; and the registry of
+ * every heap and cache by name.
+ */
+#include <linux/ctype.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include "internal.h"
+
+DEFINE_MUTEX(pym_registry);
+PYM_EXPORT_FOR_TESTS(pym_registry);
+LIST_HEAD(pym_heaps);
+PYM_EXPORT_FOR_TESTS(pym_heaps);
+struct pym_heap *pym_default_heap;
+PYM_EXPORT_FOR_TESTS(pym_default_heap);
+
+const struct pym_observer *pym_observer;
+
+#define PROVIDER_FLAGS	(PYM_PROVIDER_ATOMIC | PYM_PROVIDER_SPLIT | PYM_PROVIDER_ZEROED)
+
+/**
+ * pym_name_ok() - check a name, and say what is wrong with it
+ * @what: "cache" or "heap", for the log
+ * @name: the name, or NULL
+ *
+ * Names are columns of debugfs tables and directories there.
+ *
+ * Context: Any.
+ * Return: false if it must be refused.
+ */
+bool pym_name_ok(const char *what, const char *name)
+{
+	const char *p;
+
+	if (!name || !*name) {
+		pr_err("%s without a name; pass one that is unique and not empty\n", what);
+		return false;
+	}
+	if (strnlen(name, PYM_NAME_MAX) == PYM_NAME_MAX) {
+		pr_err("%s name %.*s... is too long; at most %d bytes\n",
+		       what, 16, name, PYM_NAME_MAX - 1);
+		return false;
+	}
+	for (p = name; *p; p++)
+		if (!isascii(*p) || !isgraph(*p) || *p == '/' || *p == ':')
+			break;
+	if (*p || !strcmp(name, ".") || !strcmp(name, "..")) {
+		pr_err("%s name '%*pE' has a space, a '/', a ':' or an unprintable character, or is a dot name\n",
+		       what, (int)strlen(name), name);
+		return false;
+	}
+	return true;
+}
+
+/**
+ * pym_limit_hit() - a request has failed because of the limit
+ * @heap: the heap
+ * @wanted: bytes that would have been needed
+ *
+ * Context: that of the request, no lock of ours held.
+ */
+void pym_limit_hit(struct pym_heap *heap, size_t wanted)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&heap->lock, flags);
+	heap->limit_hits++;
+	raw_spin_unlock_irqrestore(&heap->lock, flags);
+	if (heap->on_limit)
+		heap->on_limit(heap, wanted, heap->on_limit_ctx);
+}
+
+/* --------------------------------------------------------------- create -- */
+
+static const char *heap_args_error(const struct pym_heap_args *args)
+{
+	const struct pym_provider_ops *provider = args->provider;
+
+	if (args->flags)
+		return "unknown flags";
+	if (!provider)
+		return NULL;
+	if (!provider->alloc || !provider->free || !provider->name)
+		return "the provider lacks alloc, free or a name";
+	if (provider->flags & ~PROVIDER_FLAGS)
+		return "unknown provider flags";
+	return NULL;
+}
+
+static struct pym_heap *find_heap(const char *name)
+{
+	struct pym_heap *heap;
+
+	lockdep_assert_held(&pym_registry);
+	list_for_each_entry(heap, &pym_heaps, node)
+		if (!strcmp(heap->name, name))
+			return heap;
+	return NULL;
+}
+
+struct pym_heap *pym_heap_create(const char *name, const struct pym_heap_args *args)
+{
+	static const struct pym_heap_args defaults;
+	size_t self = kmalloc_size_roundup(sizeof(struct pym_heap));
+	struct pym_heap *heap;
+	const char *error;
+
+	args = args ?: &defaults;
+	if (!pym_name_ok("heap", name))
+		return NULL;
+	error = heap_args_error(args);
+	if (error) {
+		pr_err("heap %s: %s\n", name, error);
+		return NULL;
+	}
+	if (args->limit_bytes && args->limit_bytes < self) {
+		pr_err("heap %s: limit of %zu bytes is below the %zu that the heap itself needs\n",
+		       name, args->limit_bytes, self);
+		return NULL;
+	}
+
+	heap = kzalloc(self, GFP_KERNEL);
+	if (!heap)
+		return NULL;
+	heap->provider = args->provider ?: &pym_provider_pages;
+	heap->provider_ctx = args->provider_ctx;
+	heap->limit = args->limit_bytes;
+	heap->on_limit = args->on_limit;
+	heap->on_limit_ctx = args->on_limit_ctx;
+	heap->acct.held = self;
+	heap->acct.metadata = self;
+	heap->acct.high = self;
+	INIT_LIST_HEAD(&heap->caches);
+	strscpy(heap->name, name, sizeof(heap->name));
+	pym_heap_init_arenas(heap);
+
+	mutex_lock(&pym_registry);
+	if (find_heap(name)) {
+		mutex_unlock(&pym_registry);
+		pr_err("heap %s: there is a heap of that name already\n", name);
+		kfree(heap);
+		return NULL;
+	}
+	list_add_tail(&heap->node, &pym_heaps);
+	mutex_unlock(&pym_registry);
+	pym_observer->heap_add(heap);
+	return heap;
+}
+EXPORT_SYMBOL_GPL(pym_heap_create);
+
+/* -------------------------------------------------------------- destroy -- */
+
+static void for_each_cache(struct pym_heap *heap, void (*fn)(struct pym_cache *cache))
+{
+	struct pym_cache *cache, *next;
+	unsigned int i;
+
+	for (i = 0; i < PYM_NR_CLASSES; i++)
+		if (heap->class[i])
+			fn(heap->class[i]);
+	list_for_each_entry_safe(cache, next, &heap->caches, node)
+		fn(cache);
+}
+
+static void free_everything(struct pym_heap *heap)
+{
+	for_each_cache(heap, pym_cache_forget);
+	pym_heap_release_arenas(heap);
+	pym_large_free_all(heap);
+}
+
+static void destroy_heap(struct pym_heap *heap)
+{
+	struct pym_cache *cache;
+
+	/* Observers wait for their readers, who may want the registry. */
+	list_for_each_entry(cache, &heap->caches, node)
+		pym_observer->cache_del(cache);
+	pym_observer->heap_del(heap);
+	mutex_lock(&pym_registry);
+	list_del(&heap->node);
+	mutex_unlock(&pym_registry);
+
+	pym_hooks_drop(heap);
+	free_everything(heap);
+	for_each_cache(heap, pym_cache_release);
+	pym_heap_exit_arenas(heap);
+	WARN_ON(heap->acct.held != kmalloc_size_roundup(sizeof(*heap)));
+	/* A bad free may be looking at it through a descriptor. */
+	kfree_rcu(heap, rcu);
+}
+
+/* NULL means the default heap everywhere but where that makes no sense. */
+static bool is_default(struct pym_heap *heap, const char *what, unsigned long ip)
+{
+	if (heap && heap != pym_default_heap)
+		return false;
+	pym_report(PYM_MISUSE_BAD_ARG, "the default heap cannot be %s; caller %pS",
+		   what, (void *)ip);
+	return true;
+}
+
+void pym_heap_destroy(struct pym_heap *heap)
+{
+	might_sleep();
+	if (heap && !is_default(heap, "destroyed", _RET_IP_))
+		destroy_heap(heap);
+}
+EXPORT_SYMBOL_GPL(pym_heap_destroy);
+
+void pym_heap_reset(struct pym_heap *heap)
+{
+	might_sleep();
+	if (is_default(heap, "reset", _RET_IP_))
+		return;
+	mutex_lock(&pym_registry);
+	free_everything(heap);
+	mutex_unlock(&pym_registry);
+}
+EXPORT_SYMBOL_GPL(pym_heap_reset);
+
+/* ------------------------------------------------------ limit, shrink -- */
+
+size_t pym_heap_shrink(struct pym_heap *heap)
+{
+	might_sleep();
+	return pym_heap_trim(heap ?: pym_default_heap);
+}
+EXPORT_SYMBOL_GPL(pym_heap_shrink);
+
+int pym_heap_set_limit(struct pym_heap *heap, size_t limit_bytes)
+{
+	unsigned long flags;
+	bool trimmed = false;
+	int err;
+
+	might_sleep();
+	heap = heap ?: pym_default_heap;
+	for (;;) {
+		raw_spin_lock_irqsave(&heap->lock, flags);
+		err = limit_bytes && heap->acct.held > limit_bytes ? -EBUSY : 0;
+		if (!err)
+			heap->limit = limit_bytes;
+		raw_spin_unlock_irqrestore(&heap->lock, flags);
+		if (!err || trimmed)
+			return err;
+		flush_work(&heap->reap_work);
+		pym_heap_trim(heap);
+		trimmed = true;
+	}
+}
+EXPORT_SYMBOL_GPL(pym_heap_set_limit);
+
+void pym_heap_stats(struct pym_heap *heap, struct pym_heap_stats *stats)
+{
+	might_sleep();
+	mutex_lock(&pym_registry);
+	pym_heap_ledger(heap ?: pym_default_heap, stats);
+	mutex_unlock(&pym_registry);
+}
+EXPORT_SYMBOL_GPL(pym_heap_stats);
+
+/* ------------------------------------------------------ module lifetime -- */
+
+int pym_heap_init(void)
+{
+	pym_default_heap = pym_heap_create("default", NULL);
+	return pym_default_heap ? 0 : -ENOMEM;
+}
+
+/**
+ * pym_heap_exit() - destroy every heap there is
+ *
+ * Consumers hold references to our symbols, so all of them are gone; what they
+ * left behind is reported.
+ *
+ * Context: Task context, may sleep.
+ * Return: bytes that were still in live blocks.
+ */
+size_t pym_heap_exit(void)
+{
+	struct pym_heap *heap, *next;
+	size_t left = 0;
+
+	list_for_each_entry_safe(heap, next, &pym_heaps, node) {
+		struct pym_heap_stats stats;
+
+		pym_heap_stats(heap, &stats);
+		if (stats.live)
+			pym_report(PYM_MISUSE_LEAK,
+				   "heap %s still had %lu live blocks at unload; memory freed",
+				   heap->name, stats.live);
+		left += stats.in_blocks + stats.pass_through;
+		destroy_heap(heap);
+	}
+	return left;
+}

@@ -1,0 +1,526 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * pymalloc: theory of operation, structures, lock order, and what each file
+ * offers to the others.
+ *
+ * 1. What it is for
+ * -----------------
+ * Small blocks, many of them, for kernel modules: blocks of one type from a
+ * cache, blocks of any size from a heap. It follows CPython's object allocator
+ * (Objects/obmalloc.c): arenas are cut into pools, a pool holds blocks of one
+ * size, and memory is taken from the fullest arena first, so that sparse arenas
+ * empty out and can be given back. It is the wrong tool for blocks above 32 KiB,
+ * for memory that must be physically contiguous beyond one pool, and for blocks
+ * that hardened usercopy should bound: single-page pools are not bounded.
+ *
+ * 2. Vocabulary
+ * -------------
+ *	block	one allocation unit handed to a caller
+ *	pool	1 << order pages holding blocks of exactly one cache
+ *	arena	up to 64 pools that came from one page provider
+ *	class	the hidden cache behind pym_malloc() requests of one rounded size
+ *	cache	fixed-size allocator: some pools, and a constructor or none
+ *	heap	arenas, a page provider, a limit, classes and caches
+ *	virgin	never handed out since its page was obtained: not even written
+ *
+ *	heap -+- order 0 -+- arena 3  [ pool 0 | pool 1 | ... | pool 63 ]
+ *	      |           |              |        |
+ *	      |           |              |        `- owner: cache "size-64"
+ *	      |           |              `- empty: any cache of order 0 may take it
+ *	      |           `- arena 7  [ ... ]
+ *	      `- order 1 ... larger blocks have larger pools, at least 8 blocks each
+ *
+ * 3. Life of a pool
+ * -----------------
+ *	state	owner	on which list		bit in its arena's masks
+ *	ABSENT	none	none			none: no memory behind it
+ *	VIRGIN	none	none			present, free, virgin
+ *	EMPTY	none	none			present, free
+ *	USED	cache	cache->used		present
+ *	FULL	cache	cache->full		present
+ *
+ *	ABSENT -> VIRGIN	the arena was obtained, or one pool was put in a hole
+ *	VIRGIN, EMPTY -> USED	a cache with no used pool takes it from the fullest
+ *				arena; pools used before go first
+ *	USED <-> FULL		the last block is handed out, the first is freed; a
+ *				pool that was full goes to the head of the list
+ *	USED -> EMPTY		the last live block is freed; never FULL -> EMPTY
+ *				directly, as a pool has at least 8 blocks
+ *	VIRGIN, EMPTY -> ABSENT	the pool's pages are given back on their own
+ *
+ * Blocks [0, carved) of a pool have been handed out since the pool got its
+ * owner, and a bitmap says which are live now. Blocks [carved, capacity) have
+ * not been touched. A free slot below `carved' is always preferred, lowest
+ * address first; CPython is last-in-first-out here, through a list inside the
+ * free blocks. Ours must not be touched, so a bitmap takes its place, and
+ * ascending addresses keep neighbours together.
+ *
+ * 4. One allocation, one free
+ * ---------------------------
+ * pym_malloc(heap, 100) is class 12, the cache "size-104". Under the cache's
+ * lock the head of cache->used gives a slot. If there is none, the heap's lock
+ * is taken too, the fullest arena of the cache's order gives a pool, and the
+ * pool becomes USED. If no arena has one, both locks are dropped, the provider
+ * is asked for a new arena (fewer pools at a time when that fails, one at
+ * last), and we start again. The constructor, or clearing, comes after the lock.
+ *
+ * pym_free(p) finds the pool of p (section 6), takes the lock of the cache that
+ * owns it, checks that p is exactly a slot that is live, and clears its bit. The
+ * last block of a pool sends the pool back to its arena; the last pool of an
+ * arena makes the arena releasable, and beyond PYM_SPARE_ARENAS of them it goes
+ * back to its provider once the locks are dropped.
+ *
+ * 5. Invariants (verify.c checks them by these names)
+ * ---------------------------------------------------
+ *	pool-state	section 3's table holds for state, owner, lists, masks
+ *	pool-count	popcount(bits) = live; no bit at or above carved;
+ *			live + free + virgin = capacity
+ *	pool-used	0 < live < capacity, on cache->used once
+ *	pool-full	live = carved = capacity, on cache->full once
+ *	pool-empty	live = 0
+ *	arena-order	an arena with n > 0 free pools is in bucket n of its order
+ *			and nowhere else, with none it is in no bucket; a bucket's
+ *			bit is set exactly when the bucket is not empty
+ *	arena-free	virgin is in free, free is in present, and the free mask
+ *			agrees with the pools
+ *	arena-spare	at most PYM_SPARE_ARENAS wholly free arenas per order
+ *	lookup		first and last byte of every pool lead to it, and the
+ *			bytes around it do not
+ *	cache-count	the cache's pools, live and carved are sums over its pools
+ *	heap-count	the heap's present, free and virgin pools are sums over
+ *			its arenas; pass-through bytes are the sum over its records
+ *	ledger		in blocks + rounding + free + virgin + empty pools +
+ *			metadata + pass-through + in flight = held
+ *	limit		held <= limit
+ * That virgin memory stays untouched, and that a failing provider leaves nothing
+ * behind, cannot be seen from a state; tests with their own provider prove both.
+ *
+ * 6. From an address to its pool
+ * ------------------------------
+ * The pages of the `pages' provider carry a tagged pointer to their pool in
+ * struct page's private word. A foreign page may hold anything there, so the
+ * word is only believed if it has the tag, if the pool it names can be read (a
+ * fault-safe read) and carries a cookie made from its own address and a secret,
+ * and if that pool contains the address. Memory of any other provider, vmalloc
+ * included, is in an xarray indexed by page number: it needs no struct page and
+ * no walk of page tables that others may be changing. The memory a foreign
+ * pointer points at is never read.
+ * Descriptors are freed after an RCU grace period, and every lookup is made
+ * under rcu_read_lock(), so a bad free may race with anything.
+ *
+ * 7. Locks, outermost first
+ * -------------------------
+ *	pym_registry	mutex: the list of heaps, the caches of each, names;
+ *			never taken by allocation or free
+ *	cache->lock	raw spinlock, irqs off: the cache's lists, counters, and the
+ *			insides of the pools it owns
+ *	shard->lock	raw spinlock, irqs off: pass-through records by address
+ *	heap->lock	raw spinlock, irqs off: arenas, masks, buckets, the ledger,
+ *			pass-through records by heap
+ * cache->lock and shard->lock are never held together. A pool's owner changes
+ * with both cache->lock and heap->lock held, so either is enough to read it
+ * reliably; after a lockless read it is read again under cache->lock.
+ * With any of the raw locks held: no provider, no kmalloc, no constructor, no
+ * callback, no printing. Each is held for a bounded number of steps, which is
+ * why they may be raw on PREEMPT_RT.
+ *
+ * 8. Contexts
+ * -----------
+ * Task, softirq and hardirq may allocate and free. What a free makes
+ * releasable is given back at once if the provider is atomic, else by a work
+ * item. NMI: allocation returns NULL, a free is reported and the block kept.
+ * PREEMPT_RT with preemption off: what the pools have, never new memory, since
+ * the page allocator takes sleeping locks there.
+ *
+ * 9. Differences from CPython, and why
+ * ------------------------------------
+ * - 8-byte classes (the kernel's minimum alignment), 4 KiB pools, 256 KiB
+ *   arenas: a pool is a page, so it can be given back alone.
+ * - State is out of line, nothing of ours is in a block: an overflow cannot
+ *   steer the allocator, powers of two pack fully and are naturally aligned.
+ * - Ordered buckets and a bitmap instead of a list with search fingers: the same
+ *   O(1), fewer invariants.
+ * - An arena may have holes (ABSENT pools): without a high-order block an arena
+ *   is populated pool by pool, so fragmentation never fails an allocation.
+ * - First arenas are small (16 pools, then 32, then 64): a heap with one block
+ *   must not cost 256 KiB.
+ * - Ownership is proved through struct page or the index, never by reading
+ *   memory that may be somebody else's.
+ * - The limit is hard and counts everything; pass-through blocks are known.
+ * - A failing shrinking realloc returns the old block: it is large enough.
+ *
+ * 10. Which file shows which number: see debugfs.c; the sums are ledger.c's.
+ *
+ * Files, in dependency order; none uses one that comes later:
+ *	sizeclass.h report.c pool.c provider.c account.c arena.c cache.c large.c
+ *	heap.c malloc.c ledger.c verify.c debugfs.c main.c
+ */
+#ifndef _PYM_INTERNAL_H
+#define _PYM_INTERNAL_H
+
+#include <linux/atomic.h>
+#include <linux/bitmap.h>
+#include <linux/cache.h>
+#include <linux/list.h>
+#include <linux/llist.h>
+#include <linux/lockdep.h>
+#include <linux/mutex.h>
+#include <linux/preempt.h>
+#include <linux/rbtree.h>
+#include <linux/rcupdate.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+#include <pymalloc/pymalloc.h>
+#include "compat.h"
+#include "sizeclass.h"
+
+#undef pr_fmt
+#define pr_fmt(fmt) "pymalloc: " fmt
+
+/* Wholly free arenas kept per order of a heap, against thrashing. */
+#define PYM_SPARE_ARENAS	1
+
+/* Blocks handled under one hold of cache->lock by the bulk functions. */
+#define PYM_BATCH		32
+
+enum pym_pool_state {
+	PYM_POOL_ABSENT,
+	PYM_POOL_VIRGIN,
+	PYM_POOL_EMPTY,
+	PYM_POOL_USED,
+	PYM_POOL_FULL,
+};
+
+/*
+ * One pool. 64 bytes, so that a full arena's pools are one page.
+ * Unless said otherwise: guarded by owner->lock while there is an owner, else
+ * by the heap's lock.
+ */
+struct pym_pool {
+	struct list_head list;		/* in owner->used or owner->full */
+	struct pym_cache *owner;	/* changes under both locks */
+	struct pym_arena *arena;	/* constant */
+	void *base;			/* constant while not ABSENT */
+	union {
+		unsigned long word;	/* live slots, if bits_cap is 0 */
+		unsigned long *bits;	/* live slots; stays with the pool */
+	};
+	u16 bits_cap;			/* slots that *bits has room for */
+	u16 live;
+	u16 carved;
+	u8 index;			/* constant: which pool of the arena */
+	u8 state;			/* enum pym_pool_state */
+	u32 cookie;			/* constant: proves this is a pool */
+	bool zeroed;			/* untouched blocks read as zero */
+};
+static_assert(sizeof(struct pym_pool) == 64);
+
+/* One arena. Guarded by heap->lock unless said otherwise. */
+struct pym_arena {
+	struct hlist_node bucket;	/* order->bucket[in_bucket] if that is not 0 */
+	struct list_head holes;		/* order->holes if a pool is ABSENT, or empty */
+	struct list_head idle;		/* order->idle if idle, else heap->dead, or empty */
+	struct list_head all;		/* heap->arenas; readers may use RCU */
+	struct pym_heap *heap;		/* constant */
+	struct pym_pool *pools;		/* constant: npools of them */
+	u64 present;			/* pools with memory behind them */
+	u64 free;			/* VIRGIN and EMPTY pools */
+	u64 virgin;			/* VIRGIN pools */
+	u64 reserved;			/* ABSENT pools being filled or given back */
+	void *chunk;			/* constant: what the provider gave, if it */
+					/* cannot split; else NULL */
+	u32 metadata;			/* bytes charged for descriptors and index */
+	u32 id;				/* constant: counts up within the heap */
+	u8 npools;			/* constant */
+	u8 order;			/* constant */
+	u8 in_bucket;			/* hweight64(free) when last placed */
+	bool is_idle;			/* no pool in use, none reserved */
+	bool retired;			/* off all lists, on its way to the provider */
+	struct rcu_head rcu;
+};
+
+/* The arenas of a heap whose pools are 1 << order pages. Guarded by heap->lock. */
+struct pym_order {
+	DECLARE_BITMAP(mask, PYM_ARENA_MAX_POOLS + 1);	/* buckets not empty */
+	struct hlist_head bucket[PYM_ARENA_MAX_POOLS + 1]; /* by free pools; [0] unused */
+	struct list_head holes;		/* arenas with an ABSENT pool to fill */
+	struct list_head idle;		/* arenas with no pool in use */
+	unsigned int nr_arenas;
+	unsigned int nr_idle;
+	unsigned long holes_total;	/* ABSENT pools not reserved: sum over holes */
+	unsigned long present;		/* pools: sums over the arenas */
+	unsigned long free;
+	unsigned long virgin;
+};
+
+struct pym_cache {
+	/* Constant after creation. */
+	struct pym_heap *heap;
+	u64 recip;
+	u32 size;
+	u32 stride;
+	u32 align;
+	u16 capacity;
+	u8 order;
+	bool is_class;			/* hidden, behind pym_malloc() */
+	void (*ctor)(void *block);
+
+	/* Pools and counters, guarded by lock. */
+	raw_spinlock_t lock ____cacheline_aligned_in_smp;
+	struct list_head used;		/* most recently full first */
+	struct list_head full;
+	unsigned long nr_pools;
+	unsigned long nr_full;
+	unsigned long live;
+	unsigned long carved;		/* sum over the pools */
+	unsigned long high;
+	u64 allocs;
+	u64 frees;
+	u64 failures;
+
+	/* Lifecycle, guarded by pym_registry. */
+	struct list_head node;		/* heap->caches */
+	struct dentry *dir;
+	struct rcu_head rcu;
+	struct {			/* scratch of verify.c */
+		unsigned long pools, full, live, carved;
+		u64 events;
+	} seen;
+	char name[PYM_NAME_MAX];
+};
+
+/* Where the bytes a heap holds are. Sums to `held'. Guarded by heap->lock. */
+struct pym_account {
+	size_t held;
+	size_t pools;			/* present pools */
+	size_t metadata;
+	size_t pass_through;
+	size_t in_flight;		/* charged, not yet one of the others */
+	size_t high;			/* highest held */
+	u64 moves;			/* changes of any of these or of an owner */
+};
+
+struct pym_heap {
+	/* Constant after creation. */
+	const struct pym_provider_ops *provider;
+	void *provider_ctx;
+	void (*on_limit)(struct pym_heap *heap, size_t wanted, void *ctx);
+	void *on_limit_ctx;
+
+	struct pym_cache *class[PYM_NR_CLASSES];	/* set once, by cmpxchg */
+	struct pym_order *order[PYM_NR_ORDERS];		/* set once, by cmpxchg */
+	struct pym_hooks __rcu *hooks;	/* SRCU; NULL: the heap's own functions */
+
+	raw_spinlock_t lock ____cacheline_aligned_in_smp;
+	struct list_head arenas;	/* by id; readers may use RCU */
+	struct list_head dead;		/* arenas on their way to the provider */
+	struct list_head large;		/* pass-through records */
+	struct pym_account acct;
+	size_t limit;
+	unsigned int nr_arenas;
+	u32 next_id;
+	unsigned long nr_large;
+	unsigned long limit_hits;
+	unsigned long failures;
+	unsigned long refused;
+
+	struct work_struct reap_work;
+
+	/* Lifecycle, guarded by pym_registry. */
+	struct list_head node;		/* pym_heaps */
+	struct list_head caches;	/* those with a name of their own */
+	struct dentry *dir;
+	struct rcu_head rcu;
+	char name[PYM_NAME_MAX];
+};
+
+/* One pass-through block. Guarded by its shard's lock; list by heap->lock. */
+struct pym_large {
+	struct rb_node node;		/* shard, by ptr */
+	struct list_head list;		/* heap->large */
+	struct pym_heap *heap;		/* constant */
+	void *ptr;			/* constant */
+	size_t size;			/* constant: usable bytes */
+};
+
+/* ------------------------------------------------------------- report.c -- */
+
+enum pym_misuse {
+	PYM_MISUSE_DOUBLE_FREE,		/* a slot of ours that is not live */
+	PYM_MISUSE_INTERIOR,		/* inside a block, not at its start */
+	PYM_MISUSE_FOREIGN,		/* not an address of ours */
+	PYM_MISUSE_WRONG_CACHE,
+	PYM_MISUSE_WRONG_HEAP,
+	PYM_MISUSE_WRONG_API,		/* cache block to pym_free() or vice versa */
+	PYM_MISUSE_BAD_GFP,
+	PYM_MISUSE_ZERO_CTOR,
+	PYM_MISUSE_BAD_ARG,
+	PYM_MISUSE_LEAK,
+	PYM_MISUSE_NMI,
+	PYM_MISUSE_PROVIDER,		/* a provider broke its contract */
+	PYM_NR_MISUSE
+};
+
+extern const char * const pym_misuse_names[PYM_NR_MISUSE];
+unsigned long pym_misuse_count(enum pym_misuse kind);
+__printf(2, 3) void pym_report(enum pym_misuse kind, const char *fmt, ...);
+
+/* --------------------------------------------------------------- pool.c -- */
+
+/* Slots of a pool that are live. Lock: as the pool's insides. */
+static inline unsigned long *pym_pool_bits(struct pym_pool *pool)
+{
+	return pool->bits_cap ? pool->bits : &pool->word;
+}
+
+static inline bool pym_pool_has_room(const struct pym_pool *pool, unsigned int capacity)
+{
+	return pool->bits_cap ? capacity <= pool->bits_cap : capacity <= BITS_PER_LONG;
+}
+
+/* What became of a block when it was popped. */
+struct pym_popped {
+	void *block;
+	bool carved;			/* handed out for the first time */
+	bool zero;			/* known to read as zero */
+};
+
+/* Why an address cannot be freed. */
+enum pym_slot {
+	PYM_SLOT_LIVE,
+	PYM_SLOT_FREE,
+	PYM_SLOT_VIRGIN,
+	PYM_SLOT_INTERIOR,
+};
+
+void pym_pool_assign(struct pym_pool *pool, struct pym_cache *cache);
+void pym_pool_pop(struct pym_pool *pool, struct pym_cache *cache, struct pym_popped *popped);
+enum pym_slot pym_pool_slot(struct pym_pool *pool, const struct pym_cache *cache,
+			    const void *p, unsigned int *slot);
+void pym_pool_push(struct pym_pool *pool, struct pym_cache *cache, unsigned int slot);
+
+/* ----------------------------------------------------------- provider.c -- */
+
+bool pym_provider_allowed(const struct pym_heap *heap, gfp_t gfp);
+void *pym_provider_alloc(struct pym_heap *heap, size_t size, gfp_t gfp, bool *zeroed);
+void pym_provider_free(struct pym_heap *heap, void *addr, size_t size);
+int pym_pool_map(struct pym_pool *pool, gfp_t gfp);
+void pym_pool_unmap(struct pym_pool *pool);
+struct pym_pool *pym_lookup(const void *p);
+u32 pym_pool_cookie(const struct pym_pool *pool);
+size_t pym_index_cost(const struct pym_heap *heap, size_t bytes);
+long pym_provider_outstanding(void);
+void pym_provider_init(void);
+void pym_provider_exit(void);
+
+static inline size_t pym_arena_pool_size(const struct pym_arena *arena)
+{
+	return pym_pool_size(arena->order);
+}
+
+/* Memory may be obtained: the allocators below us take sleeping locks on RT. */
+static inline bool pym_may_obtain(void)
+{
+	return !in_nmi() && (!IS_ENABLED(CONFIG_PREEMPT_RT) || preemptible());
+}
+
+/* Sleeping is allowed here, as far as can be known without a gfp mask. */
+static inline bool pym_may_sleep(void)
+{
+	return preemptible() && !rcu_preempt_depth();
+}
+
+/* ------------------------------------------------------------ account.c -- */
+
+bool pym_charge(struct pym_heap *heap, size_t bytes);
+void pym_shift(struct pym_heap *heap, size_t bytes, size_t *from, size_t *to);
+void pym_commit(struct pym_heap *heap, size_t bytes, size_t *part);
+void pym_uncharge(struct pym_heap *heap, size_t bytes, size_t *part);
+void pym_uncharge_locked(struct pym_heap *heap, size_t bytes, size_t *part);
+gfp_t pym_meta_gfp(gfp_t gfp);
+void *pym_meta_alloc(struct pym_heap *heap, size_t size, gfp_t gfp); /* or ERR_PTR() */
+void pym_meta_free(struct pym_heap *heap, const void *p, size_t size);
+
+/* -------------------------------------------------------------- arena.c -- */
+
+/* A bitmap in hand, for a pool that needs more than a word. */
+struct pym_spare_bits {
+	unsigned long *bits;
+	u16 cap;
+};
+
+struct pym_pool *pym_pool_take(struct pym_cache *cache, struct pym_spare_bits *spare);
+bool pym_pool_put(struct pym_pool *pool);
+int pym_heap_grow(struct pym_heap *heap, unsigned int order, gfp_t gfp);
+void pym_heap_reap(struct pym_heap *heap);
+size_t pym_heap_trim(struct pym_heap *heap);
+void pym_heap_release_arenas(struct pym_heap *heap);
+void pym_heap_init_arenas(struct pym_heap *heap);
+void pym_heap_exit_arenas(struct pym_heap *heap);
+
+/* -------------------------------------------------------------- cache.c -- */
+
+bool pym_gfp_ok(gfp_t gfp, unsigned long ip);
+struct pym_cache *pym_class_cache(struct pym_heap *heap, unsigned int class, gfp_t gfp);
+void *pym_cache_alloc_ip(struct pym_cache *cache, gfp_t gfp, unsigned long ip);
+void pym_pool_free(struct pym_pool *pool, struct pym_cache *cache, const void *p,
+		   unsigned long ip);
+void pym_cache_detach_pools(struct pym_cache *cache);
+void pym_cache_forget(struct pym_cache *cache);
+void pym_cache_release(struct pym_cache *cache);
+void pym_report_block(enum pym_misuse kind, const char *what, struct pym_pool *pool,
+		      const void *p, unsigned long ip);
+
+/* -------------------------------------------------------------- large.c -- */
+
+void *pym_large_alloc(struct pym_heap *heap, size_t n, gfp_t gfp);
+bool pym_large_free(const void *p);
+bool pym_large_info(const void *p, struct pym_heap **heap, size_t *size);
+bool pym_large_encloses(const void *p, size_t *offset);
+unsigned long pym_large_count(struct pym_heap *heap, size_t *bytes);
+void pym_large_free_all(struct pym_heap *heap);
+void pym_large_init(void);
+void pym_large_exit(void);
+
+/* --------------------------------------------------------------- heap.c -- */
+
+extern struct mutex pym_registry;
+extern struct list_head pym_heaps;
+extern struct pym_heap *pym_default_heap;
+
+/* Told of every heap and cache that comes and goes, outside all locks but */
+/* never twice at once for the same one; set before the first heap is made. */
+struct pym_observer {
+	void (*heap_add)(struct pym_heap *heap);
+	void (*heap_del)(struct pym_heap *heap);
+	void (*cache_add)(struct pym_cache *cache);
+	void (*cache_del)(struct pym_cache *cache);
+};
+extern const struct pym_observer *pym_observer;
+
+bool pym_name_ok(const char *what, const char *name);
+int pym_heap_init(void);
+size_t pym_heap_exit(void);
+void pym_limit_hit(struct pym_heap *heap, size_t wanted);
+
+/* ------------------------------------------------------------- malloc.c -- */
+
+void pym_hooks_drop(struct pym_heap *heap);
+
+/* ------------------------------------------------------------- ledger.c -- */
+
+bool pym_heap_ledger(struct pym_heap *heap, struct pym_heap_stats *stats);
+
+/* ------------------------------------------------------------- verify.c -- */
+
+typedef void (*pym_verify_fn)(void *ctx, const char *invariant, const char *where);
+unsigned int pym_heap_verify(struct pym_heap *heap, pym_verify_fn broken, void *ctx);
+unsigned int pym_verify_all(pym_verify_fn broken, void *ctx);
+
+/* ------------------------------------------------------------ debugfs.c -- */
+
+extern const struct pym_observer pym_debugfs_observer;
+void pym_debugfs_init(void);
+void pym_debugfs_exit(void);
+
+#endif /* _PYM_INTERNAL_H */

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Loading and unloading. */
+#include <linux/module.h>
+#include "internal.h"
+
+static int __init pym_init(void)
+{
+	int err;
+
+	BUILD_BUG_ON(BITS_PER_LONG != 64);
+	pym_provider_init();
+	pym_large_init();
+	pym_debugfs_init();
+	pym_observer = &pym_debugfs_observer;
+	err = pym_heap_init();
+	if (err) {
+		pym_debugfs_exit();
+		pym_provider_exit();
+		return err;
+	}
+	pr_info("version %s loaded\n", PYM_VERSION);
+	return 0;
+}
+
+static void __exit pym_exit(void)
+{
+	size_t live = pym_heap_exit();
+
+	pym_large_exit();
+	pym_debugfs_exit();
+	/* Descriptors are freed by our callbacks. */
+	rcu_barrier();
+	pym_provider_exit();
+	pr_info("unloaded: consumers left %zu B; %ld bytes held\n", live,
+		pym_provider_outstanding());
+}
+
+module_init(pym_init);
+module_exit(pym_exit);
+
+MODULE_AUTHOR("The pymalloc authors");
+MODULE_DESCRIPTION("CPython's pool/arena allocator for the Linux kernel");
+MODULE_LICENSE("GPL");
+MODULE_VERSION(PYM_VERSION);

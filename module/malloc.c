@@ -1,0 +1,398 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * General-purpose allocation: any size, by class or passed through; and the
+ * hooks that wrap it.
+ */
+#include <linux/jump_label.h>
+#include <linux/limits.h>
+#include <linux/slab.h>
+#include <linux/srcu.h>
+#include <linux/string.h>
+#include "internal.h"
+
+/* kvmalloc() takes no more, and an int's worth is what its callers expect. */
+#define LARGEST_REQUEST	((size_t)INT_MAX)
+
+/* Count a request that no cache has counted, and say so if it was the limit. */
+static void *fail(struct pym_heap *heap, long err, size_t wanted)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&heap->lock, flags);
+	heap->failures++;
+	if (err == -EWOULDBLOCK)
+		heap->refused++;
+	raw_spin_unlock_irqrestore(&heap->lock, flags);
+	if (err == -EDQUOT)
+		pym_limit_hit(heap, wanted);
+	return NULL;
+}
+
+static void *do_malloc(struct pym_heap *heap, size_t n, gfp_t gfp, unsigned long ip)
+{
+	struct pym_cache *cache;
+	void *p;
+
+	if (unlikely(in_nmi()))
+		return NULL;
+	if (n > PYM_SMALL_MAX) {
+		if (!pym_gfp_ok(gfp, ip))
+			return NULL;
+		if (n > LARGEST_REQUEST)
+			return fail(heap, -ENOMEM, n);
+		p = pym_large_alloc(heap, n, gfp);
+		return IS_ERR(p) ? fail(heap, PTR_ERR(p), n) : p;
+	}
+	cache = READ_ONCE(heap->class[pym_size_to_class(n)]);
+	if (unlikely(!cache)) {
+		if (!pym_gfp_ok(gfp, ip))
+			return NULL;
+		cache = pym_class_cache(heap, pym_size_to_class(n), gfp);
+		if (IS_ERR(cache))
+			return fail(heap, PTR_ERR(cache), sizeof(*cache));
+	}
+	return pym_cache_alloc_ip(cache, gfp, ip);
+}
+
+static void *do_calloc(struct pym_heap *heap, size_t n, size_t size, gfp_t gfp, unsigned long ip)
+{
+	size_t bytes;
+
+	if (check_mul_overflow(n, size, &bytes))
+		return fail(heap, -ENOMEM, SIZE_MAX);
+	return do_malloc(heap, bytes, gfp | __GFP_ZERO, ip);
+}
+
+static void do_free(const void *p, unsigned long ip)
+{
+	struct pym_pool *pool;
+	struct pym_cache *owner;
+	size_t offset;
+
+	if (unlikely(in_nmi())) {
+		pym_report(PYM_MISUSE_NMI, "pym_free() in NMI; block kept; caller %pS", (void *)ip);
+		return;
+	}
+	rcu_read_lock();
+	pool = pym_lookup(p);
+	if (likely(pool)) {
+		owner = READ_ONCE(pool->owner);
+		if (unlikely(!owner))
+			pym_report_block(PYM_MISUSE_DOUBLE_FREE, "block is free already",
+					 pool, p, ip);
+		else if (unlikely(!owner->is_class))
+			pym_report_block(PYM_MISUSE_WRONG_API,
+					 "block of a cache; use pym_cache_free()", pool, p, ip);
+		else
+			pym_pool_free(pool, owner, p, ip);
+	}
+	rcu_read_unlock();
+	if (pool || pym_large_free(p))
+		return;
+	if (pym_large_encloses(p, &offset))
+		pym_report(PYM_MISUSE_INTERIOR,
+			   "byte %zu of a pass-through block, not its start; nothing changed; caller %pS",
+			   offset, (void *)ip);
+	else
+		pym_report(PYM_MISUSE_FOREIGN,
+			   "not a block of ours, or one above %d bytes that is free already; nothing changed; caller %pS",
+			   PYM_SMALL_MAX, (void *)ip);
+}
+
+/* What a live block is; @owner is NULL for a pass-through block. */
+struct block {
+	struct pym_heap *heap;
+	struct pym_cache *owner;
+	size_t size;
+};
+
+static bool find_block(const void *p, struct block *block)
+{
+	struct pym_pool *pool;
+	struct pym_cache *owner;
+	unsigned long flags;
+	unsigned int slot;
+	bool found = false;
+
+	if (!p || in_nmi())
+		return false;
+	rcu_read_lock();
+	pool = pym_lookup(p);
+	owner = pool ? READ_ONCE(pool->owner) : NULL;
+	if (owner) {
+		raw_spin_lock_irqsave(&owner->lock, flags);
+		found = pool->owner == owner &&
+			pym_pool_slot(pool, owner, p, &slot) == PYM_SLOT_LIVE;
+		raw_spin_unlock_irqrestore(&owner->lock, flags);
+		block->heap = owner->heap;
+		block->owner = owner;
+		block->size = owner->size;
+	}
+	rcu_read_unlock();
+	if (pool)
+		return found;
+	block->owner = NULL;
+	return pym_large_info(p, &block->heap, &block->size);
+}
+
+/* Does a block of @size stay where it is when @n bytes are wanted of it? */
+static bool stays(size_t n, const struct block *block)
+{
+	if (n > block->size)
+		return false;
+	if (n > block->size / 4 * 3 + block->size % 4 * 3 / 4)
+		return true;
+	return block->owner && pym_size_to_class(n) == pym_size_to_class(block->size);
+}
+
+static void *do_realloc(struct pym_heap *heap, void *p, size_t n, gfp_t gfp, unsigned long ip)
+{
+	struct block block;
+	void *new;
+
+	if (!p)
+		return do_malloc(heap ?: pym_default_heap, n, gfp, ip);
+	if (!find_block(p, &block)) {
+		pym_report(PYM_MISUSE_FOREIGN,
+			   "realloc of what is not a live block of ours; nothing changed; caller %pS",
+			   (void *)ip);
+		return NULL;
+	}
+	if (block.owner && !block.owner->is_class) {
+		pym_report(PYM_MISUSE_WRONG_API,
+			   "realloc of a block of cache %s; nothing changed; caller %pS",
+			   block.owner->name, (void *)ip);
+		return NULL;
+	}
+	if (heap && heap != block.heap) {
+		pym_report(PYM_MISUSE_WRONG_HEAP,
+			   "realloc in heap %s of a block of heap %s; nothing changed; caller %pS",
+			   heap->name, block.heap->name, (void *)ip);
+		return NULL;
+	}
+	if (!pym_gfp_ok(gfp, ip))
+		return NULL;
+	if (stays(n, &block))
+		return p;
+	new = do_malloc(block.heap, n, gfp, ip);
+	if (!new)
+		return n <= block.size ? p : NULL;
+	memcpy(new, p, min(n, block.size));
+	do_free(p, ip);
+	return new;
+}
+
+/* ---------------------------------------------------------------- hooks -- */
+
+struct pym_hooks {
+	struct pym_heap_ops ops;
+};
+
+static DEFINE_STATIC_KEY_FALSE(hooks_key);	/* on while any heap has hooks */
+static DEFINE_MUTEX(hooks_mutex);		/* serializes changes */
+DEFINE_STATIC_SRCU(hooks_srcu);			/* a hook may sleep */
+
+static void *base_malloc(void *ctx, struct pym_heap *heap, size_t n, gfp_t gfp)
+{
+	return do_malloc(heap, n, gfp, _RET_IP_);
+}
+
+static void *base_calloc(void *ctx, struct pym_heap *heap, size_t n, size_t size, gfp_t gfp)
+{
+	return do_calloc(heap, n, size, gfp, _RET_IP_);
+}
+
+static void *base_realloc(void *ctx, struct pym_heap *heap, void *p, size_t n, gfp_t gfp)
+{
+	return do_realloc(heap, p, n, gfp, _RET_IP_);
+}
+
+static void base_free(void *ctx, struct pym_heap *heap, const void *p)
+{
+	if (p)
+		do_free(p, _RET_IP_);
+}
+
+static const struct pym_heap_ops base_ops = {
+	.malloc	 = base_malloc,
+	.calloc	 = base_calloc,
+	.realloc = base_realloc,
+	.free	 = base_free,
+};
+
+/* The heap's hooks, to be left with leave_hooks(), or NULL. */
+static const struct pym_heap_ops *enter_hooks(struct pym_heap *heap, int *idx)
+{
+	struct pym_hooks *hooks;
+
+	if (!static_branch_unlikely(&hooks_key) || in_nmi())
+		return NULL;
+	*idx = srcu_read_lock(&hooks_srcu);
+	hooks = srcu_dereference(heap->hooks, &hooks_srcu);
+	if (hooks)
+		return &hooks->ops;
+	srcu_read_unlock(&hooks_srcu, *idx);
+	return NULL;
+}
+
+static void leave_hooks(int idx)
+{
+	srcu_read_unlock(&hooks_srcu, idx);
+}
+
+void pym_heap_get_ops(struct pym_heap *heap, struct pym_heap_ops *ops)
+{
+	const struct pym_heap_ops *hooks;
+	int idx;
+
+	heap = heap ?: pym_default_heap;
+	hooks = enter_hooks(heap, &idx);
+	*ops = hooks ? *hooks : base_ops;
+	if (hooks)
+		leave_hooks(idx);
+}
+EXPORT_SYMBOL_GPL(pym_heap_get_ops);
+
+static void replace_hooks(struct pym_heap *heap, struct pym_hooks *hooks)
+{
+	struct pym_hooks *old;
+
+	mutex_lock(&hooks_mutex);
+	if (hooks)
+		static_branch_inc(&hooks_key);
+	old = rcu_replace_pointer(heap->hooks, hooks, lockdep_is_held(&hooks_mutex));
+	synchronize_srcu(&hooks_srcu);
+	if (old)
+		static_branch_dec(&hooks_key);
+	mutex_unlock(&hooks_mutex);
+	pym_meta_free(heap, old, sizeof(*old));
+}
+
+int pym_heap_set_ops(struct pym_heap *heap, const struct pym_heap_ops *ops)
+{
+	struct pym_hooks *hooks = NULL;
+
+	might_sleep();
+	heap = heap ?: pym_default_heap;
+	if (ops) {
+		if (!ops->malloc || !ops->calloc || !ops->realloc || !ops->free)
+			return -EINVAL;
+		hooks = pym_meta_alloc(heap, sizeof(*hooks), GFP_KERNEL);
+		if (IS_ERR(hooks))
+			return -ENOMEM;
+		hooks->ops = *ops;
+	}
+	replace_hooks(heap, hooks);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(pym_heap_set_ops);
+
+/**
+ * pym_hooks_drop() - remove the hooks of a heap that is being destroyed
+ * @heap: the heap
+ *
+ * Context: Task context, may sleep.
+ */
+void pym_hooks_drop(struct pym_heap *heap)
+{
+	if (rcu_access_pointer(heap->hooks))
+		replace_hooks(heap, NULL);
+}
+
+/* ------------------------------------------------------------ public API -- */
+
+void *pym_malloc(struct pym_heap *heap, size_t n, gfp_t gfp)
+{
+	const struct pym_heap_ops *hooks;
+	void *p;
+	int idx;
+
+	heap = heap ?: pym_default_heap;
+	hooks = enter_hooks(heap, &idx);
+	if (likely(!hooks))
+		return do_malloc(heap, n, gfp, _RET_IP_);
+	p = hooks->malloc(hooks->ctx, heap, n, gfp);
+	leave_hooks(idx);
+	return p;
+}
+EXPORT_SYMBOL_GPL(pym_malloc);
+
+void *pym_calloc(struct pym_heap *heap, size_t n, size_t size, gfp_t gfp)
+{
+	const struct pym_heap_ops *hooks;
+	void *p;
+	int idx;
+
+	heap = heap ?: pym_default_heap;
+	hooks = enter_hooks(heap, &idx);
+	if (likely(!hooks))
+		return do_calloc(heap, n, size, gfp, _RET_IP_);
+	p = hooks->calloc(hooks->ctx, heap, n, size, gfp);
+	leave_hooks(idx);
+	return p;
+}
+EXPORT_SYMBOL_GPL(pym_calloc);
+
+/* The heap whose hooks an operation on @p goes through. */
+static struct pym_heap *heap_of(const void *p)
+{
+	struct block block;
+
+	return find_block(p, &block) ? block.heap : NULL;
+}
+
+void *pym_realloc(struct pym_heap *heap, void *p, size_t n, gfp_t gfp)
+{
+	const struct pym_heap_ops *hooks = NULL;
+	struct pym_heap *via;
+	void *new;
+	int idx;
+
+	if (static_branch_unlikely(&hooks_key)) {
+		via = p ? heap_of(p) : heap ?: pym_default_heap;
+		if (via)
+			hooks = enter_hooks(via, &idx);
+	}
+	if (likely(!hooks))
+		return do_realloc(heap, p, n, gfp, _RET_IP_);
+	new = hooks->realloc(hooks->ctx, heap ?: via, p, n, gfp);
+	leave_hooks(idx);
+	return new;
+}
+EXPORT_SYMBOL_GPL(pym_realloc);
+
+void pym_free(const void *p)
+{
+	const struct pym_heap_ops *hooks = NULL;
+	struct pym_heap *via;
+	int idx;
+
+	if (!p)
+		return;
+	if (static_branch_unlikely(&hooks_key)) {
+		via = heap_of(p);
+		if (via)
+			hooks = enter_hooks(via, &idx);
+	}
+	if (likely(!hooks)) {
+		do_free(p, _RET_IP_);
+		return;
+	}
+	hooks->free(hooks->ctx, via, p);
+	leave_hooks(idx);
+}
+EXPORT_SYMBOL_GPL(pym_free);
+
+size_t pym_usable_size(const void *p)
+{
+	struct block block;
+
+	return find_block(p, &block) ? block.size : 0;
+}
+EXPORT_SYMBOL_GPL(pym_usable_size);
+
+struct pym_heap *pym_owner(const void *p)
+{
+	return heap_of(p);
+}
+EXPORT_SYMBOL_GPL(pym_owner);

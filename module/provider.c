@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Page providers, and the way back from an address to its pool. The only file
+ * that calls the page allocator.
+ */
+#include <linux/mm.h>
+#include <linux/random.h>
+#include <linux/siphash.h>
+#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
+#include <linux/xarray.h>
+#include "internal.h"
+
+/* --------------------------------------------------------------- pages -- */
+
+/*
+ * One aligned block, split so that each page can go back alone. No __GFP_COMP:
+ * a compound page cannot be split, and its tail pages have no private word.
+ */
+static void *pages_alloc(void *ctx, size_t size, gfp_t gfp, int node)
+{
+	unsigned int order = get_order(size);
+	struct page *page = alloc_pages_node(node, gfp, order);
+
+	if (!page)
+		return NULL;
+	if (order)
+		split_page(page, order);
+	return page_address(page);
+}
+
+static void pages_free(void *ctx, void *addr, size_t size)
+{
+	size_t offset;
+
+	for (offset = 0; offset < size; offset += PAGE_SIZE)
+		__free_page(virt_to_page(addr + offset));
+}
+
+const struct pym_provider_ops pym_provider_pages = {
+	.name	= "pages",
+	.flags	= PYM_PROVIDER_ATOMIC | PYM_PROVIDER_SPLIT,
+	.alloc	= pages_alloc,
+	.free	= pages_free,
+};
+EXPORT_SYMBOL_GPL(pym_provider_pages);
+
+/* ------------------------------------------------------------- vmalloc -- */
+
+static void *vmalloc_alloc(void *ctx, size_t size, gfp_t gfp, int node)
+{
+	/* vmalloc() places its pages itself; the rest of the mask it honours. */
+	return __vmalloc(size, gfp & ~__GFP_THISNODE);
+}
+
+static void vmalloc_free(void *ctx, void *addr, size_t size)
+{
+	vfree(addr);
+}
+
+const struct pym_provider_ops pym_provider_vmalloc = {
+	.name	= "vmalloc",
+	.alloc	= vmalloc_alloc,
+	.free	= vmalloc_free,
+};
+EXPORT_SYMBOL_GPL(pym_provider_vmalloc);
+
+/* ------------------------------------------------------- calling them -- */
+
+/**
+ * pym_provider_allowed() - may the heap's provider be called here
+ * @heap: the heap
+ * @gfp: what the request allows
+ *
+ * vmalloc() does not return NULL in interrupt context, it is a BUG there, and
+ * that includes sections with bottom halves off.
+ *
+ * Context: Any.
+ * Return: true if it may.
+ */
+bool pym_provider_allowed(const struct pym_heap *heap, gfp_t gfp)
+{
+	if (!pym_may_obtain())
+		return false;
+	if (heap->provider->flags & PYM_PROVIDER_ATOMIC)
+		return true;
+	return gfpflags_allow_blocking(gfp) && !in_interrupt() && !irqs_disabled();
+}
+
+/* Bytes that all providers have given us, for the message at unload. */
+static atomic_long_t outstanding;
+
+/**
+ * pym_provider_outstanding() - bytes obtained from providers, not given back
+ *
+ * Context: Any.
+ * Return: the sum over all providers.
+ */
+long pym_provider_outstanding(void)
+{
+	return atomic_long_read(&outstanding);
+}
+
+/**
+ * pym_provider_alloc() - obtain memory from the heap's provider
+ * @heap: the heap
+ * @size: bytes, a power of two, at least PAGE_SIZE
+ * @gfp: what the request allows
+ * @zeroed: set to whether the memory reads as zero
+ *
+ * Context: No lock; pym_provider_allowed().
+ * Return: page-aligned memory, or NULL.
+ */
+void *pym_provider_alloc(struct pym_heap *heap, size_t size, gfp_t gfp, bool *zeroed)
+{
+	const struct pym_provider_ops *provider = heap->provider;
+	void *addr;
+
+	/*
+	 * The caller's block is cleared when it is handed out, so that an arena
+	 * need not be. The kernel's own providers clear it under init_on_alloc.
+	 */
+	gfp &= ~(__GFP_ZERO | __GFP_COMP);
+	addr = provider->alloc(heap->provider_ctx, size, gfp, NUMA_NO_NODE);
+	if (!addr)
+		return NULL;
+	if (!PAGE_ALIGNED(addr)) {
+		pym_report(PYM_MISUSE_PROVIDER,
+			   "provider %s of heap %s returned memory that is not page-aligned; given back",
+			   provider->name, heap->name);
+		provider->free(heap->provider_ctx, addr, size);
+		return NULL;
+	}
+	*zeroed = provider->flags & PYM_PROVIDER_ZEROED;
+	if (provider == &pym_provider_pages || provider == &pym_provider_vmalloc)
+		*zeroed = want_init_on_alloc(gfp);
+	atomic_long_add(size, &outstanding);
+	return addr;
+}
+
+/**
+ * pym_provider_free() - give memory back to the heap's provider
+ * @heap: the heap
+ * @addr: what pym_provider_alloc() returned, or part of it if it can split
+ * @size: bytes
+ *
+ * Context: No lock. May sleep unless the provider is atomic.
+ */
+void pym_provider_free(struct pym_heap *heap, void *addr, size_t size)
+{
+	atomic_long_sub(size, &outstanding);
+	heap->provider->free(heap->provider_ctx, addr, size);
+}
+
+/* ------------------------------------------------- address to pool -- */
+
+/* Low bits of a private word that is ours; pools are 64 bytes, so both are free. */
+#define PAGE_TAG	3UL
+
+static siphash_key_t secret;
+
+/* Pools of all providers but `pages', by page number. */
+static DEFINE_XARRAY_FLAGS(pym_index, XA_FLAGS_LOCK_IRQ);
+
+static bool in_index(const struct pym_heap *heap)
+{
+	return heap->provider != &pym_provider_pages;
+}
+
+/**
+ * pym_pool_cookie() - what proves that an address is that of a pool
+ * @pool: the pool
+ *
+ * Context: Any.
+ * Return: a keyed hash of the address.
+ */
+u32 pym_pool_cookie(const struct pym_pool *pool)
+{
+	return siphash_1u64((unsigned long)pool, &secret);
+}
+
+/**
+ * pym_index_cost() - bytes the index needs for an arena
+ * @heap: the heap
+ * @bytes: size of the arena
+ *
+ * An xarray's leaf node covers 64 pages in sizeof(struct xa_node) bytes; the
+ * levels above add a 63rd of that, which is not counted.
+ *
+ * Context: Any.
+ * Return: bytes to charge as metadata.
+ */
+size_t pym_index_cost(const struct pym_heap *heap, size_t bytes)
+{
+	if (!in_index(heap))
+		return 0;
+	return DIV_ROUND_UP((bytes >> PAGE_SHIFT) * sizeof(struct xa_node), XA_CHUNK_SIZE);
+}
+
+static int index_store(struct pym_pool *pool, unsigned long page, void *entry, gfp_t gfp)
+{
+	unsigned long flags;
+	void *old;
+
+	xa_lock_irqsave(&pym_index, flags);
+	/* Drops the lock to allocate only if @gfp blocks: then irqs were on. */
+	old = __xa_store(&pym_index, page, entry, gfp);
+	xa_unlock_irqrestore(&pym_index, flags);
+	return xa_err(old);
+}
+
+/**
+ * pym_pool_map() - make the addresses of a pool lead to it
+ * @pool: has its base; no lookup can want it yet
+ * @gfp: for the index
+ *
+ * Context: No lock.
+ * Return: 0 or -ENOMEM; nothing is left behind then.
+ */
+int pym_pool_map(struct pym_pool *pool, gfp_t gfp)
+{
+	unsigned long nr = 1UL << pool->arena->order;
+	unsigned long first = (unsigned long)pool->base >> PAGE_SHIFT;
+	unsigned long i;
+	int err;
+
+	if (!in_index(pool->arena->heap)) {
+		for (i = 0; i < nr; i++)
+			set_page_private(virt_to_page(pool->base + i * PAGE_SIZE),
+					 (unsigned long)pool | PAGE_TAG);
+		return 0;
+	}
+	for (i = 0; i < nr; i++) {
+		err = index_store(pool, first + i, pool, gfp);
+		if (err) {
+			while (i--)
+				index_store(pool, first + i, NULL, 0);
+			return err;
+		}
+	}
+	return 0;
+}
+
+/**
+ * pym_pool_unmap() - make the addresses of a pool foreign again
+ * @pool: still has its base
+ *
+ * Context: No lock.
+ */
+void pym_pool_unmap(struct pym_pool *pool)
+{
+	unsigned long nr = 1UL << pool->arena->order;
+	unsigned long first = (unsigned long)pool->base >> PAGE_SHIFT;
+	unsigned long i;
+
+	for (i = 0; i < nr; i++) {
+		if (in_index(pool->arena->heap))
+			index_store(pool, first + i, NULL, 0);
+		else
+			set_page_private(virt_to_page(pool->base + i * PAGE_SIZE), 0);
+	}
+}
+
+static bool pool_contains(const struct pym_pool *pool, const void *p)
+{
+	const void *base = READ_ONCE(pool->base);
+
+	return base && p >= base && p < base + pym_arena_pool_size(pool->arena);
+}
+
+/*
+ * Pool of a direct-map address, from struct page. The page may be anybody's, so
+ * its private word is a hint until the cookie behind it has been read.
+ */
+static struct pym_pool *lookup_page(const void *p)
+{
+	unsigned long word;
+	struct pym_pool *pool;
+	u32 cookie;
+
+	if (!virt_addr_valid(p))
+		return NULL;
+	word = READ_ONCE(virt_to_page(p)->private);
+	if ((word & PAGE_TAG) != PAGE_TAG)
+		return NULL;
+	pool = (struct pym_pool *)(word & ~PAGE_TAG);
+	if (get_kernel_nofault(cookie, &pool->cookie))
+		return NULL;
+	if (cookie != pym_pool_cookie(pool))
+		return NULL;
+	return pool_contains(pool, p) ? pool : NULL;
+}
+
+/**
+ * pym_lookup() - the pool that an address is in
+ * @p: any value at all; the memory there is not read
+ *
+ * Context: Any, under rcu_read_lock(), which keeps the descriptor.
+ * Return: a pool with memory behind it, or NULL.
+ */
+struct pym_pool *pym_lookup(const void *p)
+{
+	struct pym_pool *pool;
+
+	RCU_LOCKDEP_WARN(!rcu_read_lock_held(), "pym_lookup() without rcu_read_lock()");
+	pool = lookup_page(p);
+	if (pool)
+		return pool;
+	pool = xa_load(&pym_index, (unsigned long)p >> PAGE_SHIFT);
+	return pool && pool_contains(pool, p) ? pool : NULL;
+}
+PYM_EXPORT_FOR_TESTS(pym_lookup);
+
+void pym_provider_init(void)
+{
+	get_random_bytes(&secret, sizeof(secret));
+}
+
+void pym_provider_exit(void)
+{
+	WARN_ON(!xa_empty(&pym_index));
+	xa_destroy(&pym_index);
+}

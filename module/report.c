@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Misuse reports: counted always, printed at a limited rate. A leaf: it may be
+ * called from anywhere that printk() may, with no lock of ours held, and calls
+ * nobody.
+ */
+#include <linux/ratelimit.h>
+#include "internal.h"
+
+const char * const pym_misuse_names[PYM_NR_MISUSE] = {
+	[PYM_MISUSE_DOUBLE_FREE] = "double-free",
+	[PYM_MISUSE_INTERIOR]	 = "interior-free",
+	[PYM_MISUSE_FOREIGN]	 = "foreign-free",
+	[PYM_MISUSE_WRONG_CACHE] = "wrong-cache",
+	[PYM_MISUSE_WRONG_HEAP]	 = "wrong-heap",
+	[PYM_MISUSE_WRONG_API]	 = "wrong-api",
+	[PYM_MISUSE_BAD_GFP]	 = "bad-gfp",
+	[PYM_MISUSE_ZERO_CTOR]	 = "zero-with-ctor",
+	[PYM_MISUSE_BAD_ARG]	 = "bad-argument",
+	[PYM_MISUSE_LEAK]	 = "leak",
+	[PYM_MISUSE_NMI]	 = "nmi",
+	[PYM_MISUSE_PROVIDER]	 = "provider",
+};
+PYM_EXPORT_FOR_TESTS(pym_misuse_names);
+
+static atomic_long_t counts[PYM_NR_MISUSE];
+
+/* One state per kind, so that a storm of one does not hide the others. */
+static struct ratelimit_state limits[PYM_NR_MISUSE] = {
+	[0 ... PYM_NR_MISUSE - 1] =
+		RATELIMIT_STATE_INIT_FLAGS("pym_report", 5 * HZ, 10, RATELIMIT_MSG_ON_RELEASE),
+};
+
+/**
+ * pym_misuse_count() - reports of one kind so far, printed or not
+ * @kind: which
+ *
+ * Context: Any.
+ * Return: the number since the module was loaded.
+ */
+unsigned long pym_misuse_count(enum pym_misuse kind)
+{
+	return atomic_long_read(&counts[kind]);
+}
+PYM_EXPORT_FOR_TESTS(pym_misuse_count);
+
+/**
+ * pym_report() - count and print one misuse
+ * @kind: which
+ * @fmt: the rest of the line: what, where, by whom; no raw addresses
+ *
+ * Context: Any that printk() allows; no lock of ours held.
+ */
+void pym_report(enum pym_misuse kind, const char *fmt, ...)
+{
+	struct va_format vaf;
+	va_list args;
+
+	atomic_long_inc(&counts[kind]);
+	if (!__ratelimit(&limits[kind]))
+		return;
+	va_start(args, fmt);
+	vaf.fmt = fmt;
+	vaf.va = &args;
+	pr_err("misuse: %s: %pV\n", pym_misuse_names[kind], &vaf);
+	va_end(args);
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Pure arithmetic: request size <-> size class <-> blocks per pool.
+ * No state, no locks; everything here is a function of its arguments.
+ */
+#ifndef _PYM_SIZECLASS_H
+#define _PYM_SIZECLASS_H
+
+#include <linux/build_bug.h>
+#include <linux/kernel.h>
+#include <linux/math64.h>
+#include <linux/mm.h>
+#include <pymalloc/pymalloc.h>
+
+#define PYM_ALIGN_SHIFT		3
+#define PYM_ALIGN		(1UL << PYM_ALIGN_SHIFT)
+#define PYM_NR_CLASSES		(PYM_SMALL_MAX >> PYM_ALIGN_SHIFT)
+
+/*
+ * A pool holds at least this many blocks, and is the smallest power-of-two
+ * number of pages that does. 8 blocks of 512 bytes are one page exactly.
+ */
+#define PYM_POOL_MIN_BLOCKS	8
+#define PYM_NR_ORDERS		7
+
+/* More blocks than this do not occur: 8-byte blocks in a one-page pool. */
+#define PYM_POOL_MAX_BLOCKS	(PAGE_SIZE >> PYM_ALIGN_SHIFT)
+
+/* An arena is at most this many pools, so that a set of pools is one word. */
+#define PYM_ARENA_MAX_POOLS	64
+#define PYM_ARENA_MAX_PAGES	256
+
+static_assert((PAGE_SIZE << (PYM_NR_ORDERS - 1)) >=
+	      (unsigned long)PYM_CACHE_MAX_SIZE * PYM_POOL_MIN_BLOCKS);
+
+/* Class of a request of 0..PYM_SMALL_MAX bytes; 0 bytes are served as 1. */
+static inline unsigned int pym_size_to_class(size_t n)
+{
+	return n ? (n - 1) >> PYM_ALIGN_SHIFT : 0;
+}
+
+/* Block size of a class, bytes. */
+static inline size_t pym_class_to_size(unsigned int class)
+{
+	return ((size_t)class + 1) << PYM_ALIGN_SHIFT;
+}
+
+/*
+ * Alignment that a general-purpose block of @size bytes is promised: powers of
+ * two are aligned to themselves, as kmalloc()'s are.
+ */
+static inline size_t pym_natural_align(size_t size)
+{
+	return is_power_of_2(size) && size > PYM_ALIGN ? size : PYM_ALIGN;
+}
+
+static inline size_t pym_pool_size(unsigned int order)
+{
+	return PAGE_SIZE << order;
+}
+
+/* Page order of the pools that hold blocks @stride bytes apart. */
+static inline unsigned int pym_stride_to_order(size_t stride)
+{
+	return get_order(stride * PYM_POOL_MIN_BLOCKS);
+}
+
+static inline unsigned int pym_pool_capacity(size_t stride, unsigned int order)
+{
+	return pym_pool_size(order) / stride;
+}
+
+/* Pools in the largest arena of pools of @order; a power of two. */
+static inline unsigned int pym_arena_pools(unsigned int order)
+{
+	return min_t(unsigned int, PYM_ARENA_MAX_POOLS, PYM_ARENA_MAX_PAGES >> order);
+}
+
+/*
+ * Division by a constant stride: slot = offset * recip >> 40, with
+ * recip = ceil(2^40 / stride). Exact for every offset within a pool, because
+ * the error offset * (recip * stride - 2^40) is below 2^18 * 2^15 < 2^40.
+ * (T. Granlund, P. Montgomery: Division by Invariant Integers, PLDI 1994.)
+ */
+#define PYM_RECIP_SHIFT		40
+
+static inline u64 pym_recip(size_t stride)
+{
+	return DIV64_U64_ROUND_UP(1ULL << PYM_RECIP_SHIFT, stride);
+}
+
+static inline unsigned int pym_offset_to_slot(size_t offset, u64 recip)
+{
+	return (offset * recip) >> PYM_RECIP_SHIFT;
+}
+
+#endif /* _PYM_SIZECLASS_H */

@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The invariant walker. Checks what section 5 of internal.h states, by the same
+ * names, on a running heap: every pool under its owner's lock, every arena under
+ * the heap's, one at a time. Sums over many of them are only compared where the
+ * counters prove that nothing changed meanwhile.
+ */
+#include <linux/sched.h>
+#include "internal.h"
+
+struct walk {
+	struct pym_heap *heap;
+	pym_verify_fn broken;
+	void *ctx;
+	unsigned int nr_broken;
+	/* Sums over the arenas, by order. */
+	struct {
+		unsigned long arenas, present, free, virgin, idle, holes;
+	} sum[PYM_NR_ORDERS];
+};
+
+__printf(3, 4) static void broken(struct walk *w, const char *invariant, const char *fmt, ...)
+{
+	char where[160];
+	va_list args;
+	int n;
+
+	n = scnprintf(where, sizeof(where), "heap %s: ", w->heap->name);
+	va_start(args, fmt);
+	vscnprintf(where + n, sizeof(where) - n, fmt, args);
+	va_end(args);
+	w->nr_broken++;
+	if (w->broken)
+		w->broken(w->ctx, invariant, where);
+}
+
+/* ----------------------------------------------------------------- pools -- */
+
+/* What is wrong with an owned pool, or NULL. Sets @invariant to its name. */
+static const char *check_owned(struct pym_pool *pool, struct pym_cache *cache,
+			       const char **invariant)
+{
+	unsigned long *bits = pym_pool_bits(pool);
+
+	lockdep_assert_held(&cache->lock);
+	*invariant = "pool-count";
+	if (!pym_pool_has_room(pool, cache->capacity))
+		return "bitmap too small";
+	if (pool->carved > cache->capacity || pool->live > pool->carved)
+		return "live <= carved <= capacity does not hold";
+	if (bitmap_weight(bits, pool->carved) != pool->live)
+		return "bits set are not the live blocks";
+	if (find_next_bit(bits, cache->capacity, pool->carved) < cache->capacity)
+		return "a virgin block is marked live";
+	if (pool->state == PYM_POOL_USED) {
+		*invariant = "pool-used";
+		if (!pool->live || pool->live == cache->capacity)
+			return "used, but empty or full";
+	} else if (pool->state == PYM_POOL_FULL) {
+		*invariant = "pool-full";
+		if (pool->live != cache->capacity)
+			return "full, but has a free block";
+	} else {
+		*invariant = "pool-state";
+		return "has an owner, but is neither used nor full";
+	}
+	if (list_empty(&pool->list) || pool->list.next->prev != &pool->list ||
+	    pool->list.prev->next != &pool->list)
+		return "not on its cache's list";
+	*invariant = "pool-state";
+	if (cache->heap != pool->arena->heap || cache->order != pool->arena->order)
+		return "owner is of another heap or order";
+	return NULL;
+}
+
+static void walk_owned(struct walk *w, struct pym_pool *pool, struct pym_cache *cache)
+{
+	const char *invariant, *what = NULL;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&cache->lock, flags);
+	if (pool->owner == cache) {
+		what = check_owned(pool, cache, &invariant);
+		cache->seen.pools++;
+		cache->seen.full += pool->state == PYM_POOL_FULL;
+		cache->seen.live += pool->live;
+		cache->seen.carved += pool->carved;
+	}
+	raw_spin_unlock_irqrestore(&cache->lock, flags);
+	if (what)
+		broken(w, invariant, "arena %u, pool %u, cache %s: %s",
+		       pool->arena->id, pool->index, cache->name, what);
+}
+
+static bool leads_to(const void *p, const struct pym_pool *pool)
+{
+	return pym_lookup(p) == pool;
+}
+
+/* The addresses of a pool that is present, and those around it. */
+static void walk_lookup(struct walk *w, struct pym_pool *pool, const void *base)
+{
+	size_t size = pym_arena_pool_size(pool->arena);
+
+	if (!leads_to(base, pool) || !leads_to(base + size - 1, pool))
+		broken(w, "lookup", "arena %u, pool %u: its addresses do not lead to it",
+		       pool->arena->id, pool->index);
+	if (leads_to(base - 1, pool) || leads_to(base + size, pool))
+		broken(w, "lookup", "arena %u, pool %u: an address outside leads to it",
+		       pool->arena->id, pool->index);
+}
+
+/* ---------------------------------------------------------------- arenas -- */
+
+/* What is wrong with an arena's masks and place, or NULL. */
+static const char *check_arena(struct pym_heap *heap, struct pym_order *order,
+			       struct pym_arena *arena, const char **invariant)
+{
+	u64 all = GENMASK_ULL(arena->npools - 1, 0);
+	unsigned int n = hweight64(arena->free);
+	unsigned int i;
+
+	lockdep_assert_held(&heap->lock);
+	*invariant = "arena-free";
+	if ((arena->virgin & ~arena->free) || (arena->free & ~arena->present) ||
+	    (arena->present & ~all) || (arena->present & arena->reserved))
+		return "masks are not nested";
+	for (i = 0; i < arena->npools; i++) {
+		struct pym_pool *pool = &arena->pools[i];
+		u64 bit = BIT_ULL(i);
+		u8 want = !(arena->present & bit) ? PYM_POOL_ABSENT :
+			  arena->virgin & bit ? PYM_POOL_VIRGIN :
+			  arena->free & bit ? PYM_POOL_EMPTY : PYM_POOL_USED;
+
+		*invariant = "pool-state";
+		if (want == PYM_POOL_USED ? !pool->owner : pool->owner || pool->state != want)
+			return "a pool's state or owner is not what the masks say";
+		if (pool->arena != arena || pool->index != i ||
+		    pool->cookie != pym_pool_cookie(pool))
+			return "a pool's constants have changed";
+		*invariant = "pool-empty";
+		if (!pool->owner && (pool->live || pool->carved || !list_empty(&pool->list)))
+			return "a free pool has blocks or is on a list";
+	}
+	*invariant = "arena-order";
+	if (arena->in_bucket != n || hlist_unhashed(&arena->bucket) != !n)
+		return "not in the bucket of its number of free pools";
+	if (n && (!test_bit(n, order->mask) || hlist_empty(&order->bucket[n])))
+		return "its bucket is marked empty";
+	if (arena->is_idle != (arena->free == arena->present && !arena->reserved))
+		return "idle mark is wrong";
+	if (list_empty(&arena->holes) != ((arena->present | arena->reserved) == all))
+		return "not on the list of arenas with holes, or wrongly so";
+	return NULL;
+}
+
+static void walk_arena(struct walk *w, struct pym_arena *arena)
+{
+	struct pym_heap *heap = w->heap;
+	struct pym_order *order = heap->order[arena->order];
+	const char *invariant, *what;
+	unsigned long flags;
+	unsigned int i;
+	u64 present;
+
+	raw_spin_lock_irqsave(&heap->lock, flags);
+	if (arena->retired) {
+		raw_spin_unlock_irqrestore(&heap->lock, flags);
+		return;
+	}
+	what = check_arena(heap, order, arena, &invariant);
+	present = arena->present;
+	w->sum[arena->order].arenas++;
+	w->sum[arena->order].present += hweight64(present);
+	w->sum[arena->order].free += hweight64(arena->free);
+	w->sum[arena->order].virgin += hweight64(arena->virgin);
+	w->sum[arena->order].idle += arena->is_idle;
+	w->sum[arena->order].holes += arena->npools - hweight64(present | arena->reserved);
+	raw_spin_unlock_irqrestore(&heap->lock, flags);
+	if (what)
+		broken(w, invariant, "arena %u: %s", arena->id, what);
+
+	for (i = 0; i < arena->npools; i++) {
+		struct pym_pool *pool = &arena->pools[i];
+		struct pym_cache *owner = READ_ONCE(pool->owner);
+		const void *base = READ_ONCE(pool->base);
+
+		if (owner)
+			walk_owned(w, pool, owner);
+		/* An idle pool may be given back at any time, one in use is not. */
+		if (owner && base && READ_ONCE(pool->owner) == owner)
+			walk_lookup(w, pool, base);
+	}
+}
+
+static void check_buckets(struct walk *w, unsigned int nr)
+{
+	struct pym_heap *heap = w->heap;
+	struct pym_order *order = heap->order[nr];
+	unsigned long flags;
+	bool bad = false;
+	unsigned int n;
+
+	raw_spin_lock_irqsave(&heap->lock, flags);
+	for (n = 0; n <= PYM_ARENA_MAX_POOLS; n++) {
+		struct hlist_node *first = order->bucket[n].first;
+
+		bad |= test_bit(n, order->mask) != !!first;
+		bad |= first && hweight64(hlist_entry(first, struct pym_arena, bucket)->free) != n;
+	}
+	bad |= order->nr_idle > PYM_SPARE_ARENAS;
+	raw_spin_unlock_irqrestore(&heap->lock, flags);
+	if (bad)
+		broken(w, order->nr_idle > PYM_SPARE_ARENAS ? "arena-spare" : "arena-order",
+		       "order %u: buckets, their bits or the spare arenas are wrong", nr);
+}
+
+/* ------------------------------------------------------------------ sums -- */
+
+static void check_order_sums(struct walk *w, unsigned int nr)
+{
+	struct pym_order *order = w->heap->order[nr];
+
+	if (order->nr_arenas != w->sum[nr].arenas || order->present != w->sum[nr].present ||
+	    order->free != w->sum[nr].free || order->virgin != w->sum[nr].virgin ||
+	    order->nr_idle != w->sum[nr].idle || order->holes_total != w->sum[nr].holes)
+		broken(w, "heap-count",
+		       "order %u: arenas %u/%lu, present %lu/%lu, free %lu/%lu, virgin %lu/%lu, idle %u/%lu, holes %lu/%lu (counter/sum)",
+		       nr, order->nr_arenas, w->sum[nr].arenas, order->present,
+		       w->sum[nr].present, order->free, w->sum[nr].free, order->virgin,
+		       w->sum[nr].virgin, order->nr_idle, w->sum[nr].idle,
+		       order->holes_total, w->sum[nr].holes);
+}
+
+static void check_cache_sums(struct walk *w, struct pym_cache *cache)
+{
+	unsigned long flags;
+	bool bad;
+
+	raw_spin_lock_irqsave(&cache->lock, flags);
+	bad = cache->allocs + cache->frees == cache->seen.events &&
+	      (cache->nr_pools != cache->seen.pools || cache->nr_full != cache->seen.full ||
+	       cache->live != cache->seen.live || cache->carved != cache->seen.carved);
+	raw_spin_unlock_irqrestore(&cache->lock, flags);
+	if (bad)
+		broken(w, "cache-count",
+		       "cache %s: pools %lu/%lu, full %lu/%lu, live %lu/%lu, carved %lu/%lu (counter/sum)",
+		       cache->name, cache->nr_pools, cache->seen.pools, cache->nr_full,
+		       cache->seen.full, cache->live, cache->seen.live, cache->carved,
+		       cache->seen.carved);
+}
+
+static void begin_cache(struct walk *w, struct pym_cache *cache)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&cache->lock, flags);
+	memset(&cache->seen, 0, sizeof(cache->seen));
+	cache->seen.events = cache->allocs + cache->frees;
+	raw_spin_unlock_irqrestore(&cache->lock, flags);
+}
+
+static void for_each_cache(struct walk *w, void (*fn)(struct walk *w, struct pym_cache *cache))
+{
+	struct pym_cache *cache;
+	unsigned int i;
+
+	for (i = 0; i < PYM_NR_CLASSES; i++) {
+		cache = READ_ONCE(w->heap->class[i]);
+		if (cache)
+			fn(w, cache);
+	}
+	list_for_each_entry(cache, &w->heap->caches, node)
+		fn(w, cache);
+}
+
+static u64 read_moves(struct pym_heap *heap)
+{
+	unsigned long flags;
+	u64 moves;
+
+	raw_spin_lock_irqsave(&heap->lock, flags);
+	moves = heap->acct.moves;
+	raw_spin_unlock_irqrestore(&heap->lock, flags);
+	return moves;
+}
+
+static void check_ledger(struct walk *w)
+{
+	struct pym_heap *heap = w->heap;
+	u64 moves = read_moves(heap);
+	struct pym_heap_stats s;
+	bool balanced = pym_heap_ledger(heap, &s);
+
+	if (!balanced && moves == read_moves(heap))
+		broken(w, "ledger",
+		       "blocks %zu + rounding %zu + free %zu + virgin %zu + empty %zu + metadata %zu + pass-through %zu + in flight %zu != held %zu",
+		       s.in_blocks, s.rounding, s.free_blocks, s.virgin, s.empty_pools,
+		       s.metadata, s.pass_through, s.in_flight, s.held);
+	if (s.limit && s.held > s.limit)
+		broken(w, "limit", "holds %zu bytes, limit %zu", s.held, s.limit);
+}
+
+static void check_large(struct walk *w)
+{
+	struct pym_heap *heap = w->heap;
+	u64 moves = read_moves(heap);
+	size_t bytes;
+	unsigned long n = pym_large_count(heap, &bytes);
+
+	if (moves == read_moves(heap) &&
+	    (n != heap->nr_large || bytes != heap->acct.pass_through))
+		broken(w, "heap-count",
+		       "%lu pass-through records of %zu bytes, counted %lu of %zu",
+		       n, bytes, heap->nr_large, heap->acct.pass_through);
+}
+
+/**
+ * pym_heap_verify() - check every invariant of a heap
+ * @heap: the heap; may be in use meanwhile
+ * @fn: called for each one that is broken, or NULL
+ * @ctx: its first argument
+ *
+ * Context: Task context, pym_registry held.
+ * Return: how many are broken.
+ */
+unsigned int pym_heap_verify(struct pym_heap *heap, pym_verify_fn fn, void *ctx)
+{
+	struct walk w = { .heap = heap, .broken = fn, .ctx = ctx };
+	struct pym_arena *arena;
+	unsigned int i;
+	u64 moves;
+
+	lockdep_assert_held(&pym_registry);
+	for_each_cache(&w, begin_cache);
+	moves = read_moves(heap);
+	rcu_read_lock();
+	list_for_each_entry_rcu(arena, &heap->arenas, all)
+		walk_arena(&w, arena);
+	rcu_read_unlock();
+
+	for (i = 0; i < PYM_NR_ORDERS; i++)
+		if (READ_ONCE(heap->order[i]))
+			check_buckets(&w, i);
+	if (moves == read_moves(heap)) {
+		for (i = 0; i < PYM_NR_ORDERS; i++)
+			if (heap->order[i])
+				check_order_sums(&w, i);
+		for_each_cache(&w, check_cache_sums);
+	}
+	check_large(&w);
+	check_ledger(&w);
+	return w.nr_broken;
+}
+PYM_EXPORT_FOR_TESTS(pym_heap_verify);
+
+/**
+ * pym_verify_all() - check every invariant of every heap
+ * @fn: called for each one that is broken, or NULL
+ * @ctx: its first argument
+ *
+ * Context: Task context, may sleep.
+ * Return: how many are broken.
+ */
+unsigned int pym_verify_all(pym_verify_fn fn, void *ctx)
+{
+	struct pym_heap *heap;
+	unsigned int n = 0;
+
+	mutex_lock(&pym_registry);
+	list_for_each_entry(heap, &pym_heaps, node)
+		n += pym_heap_verify(heap, fn, ctx);
+	mutex_unlock(&pym_registry);
+	return n;
+}
+PYM_EXPORT_FOR_TESTS(pym_verify_all);

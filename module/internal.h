@@ -152,8 +152,8 @@
  * 10. Which file shows which number: see debugfs.c; the sums are ledger.c's.
  *
  * Files, in dependency order; none uses one that comes later:
- *	sizeclass.h report.c pool.c provider.c account.c arena.c cache.c large.c
- *	heap.c malloc.c ledger.c verify.c debugfs.c main.c
+ *	sizeclass.h report.c pool.c provider.c account.c arena.c reclaim.c
+ *	grow.c cache.c large.c heap.c malloc.c ledger.c verify.c debugfs.c main.c
  */
 #ifndef _PYM_INTERNAL_H
 #define _PYM_INTERNAL_H
@@ -449,14 +449,29 @@ struct pym_spare_bits {
 	u16 cap;
 };
 
+static inline u64 pym_arena_all(const struct pym_arena *arena)
+{
+	return GENMASK_ULL(arena->npools - 1, 0);
+}
+
+bool pym_arena_place(struct pym_heap *heap, struct pym_order *order, struct pym_arena *arena);
+void pym_arena_retire(struct pym_heap *heap, struct pym_order *order,
+		      struct pym_arena *arena);
+void pym_arena_free_rcu(struct rcu_head *rcu);
 struct pym_pool *pym_pool_take(struct pym_cache *cache, struct pym_spare_bits *spare);
 bool pym_pool_put(struct pym_pool *pool);
-int pym_heap_grow(struct pym_heap *heap, unsigned int order, gfp_t gfp);
+
+/* ------------------------------------------------------------ reclaim.c -- */
+
 void pym_heap_reap(struct pym_heap *heap);
 size_t pym_heap_trim(struct pym_heap *heap);
 void pym_heap_release_arenas(struct pym_heap *heap);
 void pym_heap_init_arenas(struct pym_heap *heap);
 void pym_heap_exit_arenas(struct pym_heap *heap);
+
+/* --------------------------------------------------------------- grow.c -- */
+
+int pym_heap_grow(struct pym_heap *heap, unsigned int order, gfp_t gfp);
 
 /* -------------------------------------------------------------- cache.c -- */
 

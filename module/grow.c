@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Obtaining memory: an arena as one chunk where there is one, else fewer pools at
+ * a time, one at last. The provider is called with no lock held.
+ */
+#include <linux/slab.h>
+#include "internal.h"
+
+/* The first arena of an order has this many pools; the next twice, then four times. */
+#define FIRST_ARENA_POOLS	16
+
+/* The order's descriptor, made on first use. Returns it or ERR_PTR(). */
+static struct pym_order *get_pool_order(struct pym_heap *heap, unsigned int nr, gfp_t gfp)
+{
+	struct pym_order *order = READ_ONCE(heap->order[nr]);
+
+	if (order)
+		return order;
+	order = pym_meta_alloc(heap, sizeof(*order), gfp);
+	if (IS_ERR(order))
+		return order;
+	INIT_LIST_HEAD(&order->holes);
+	INIT_LIST_HEAD(&order->idle);
+	if (cmpxchg(&heap->order[nr], NULL, order))
+		pym_meta_free(heap, order, sizeof(*order));
+	return READ_ONCE(heap->order[nr]);
+}
+
+static size_t arena_metadata(struct pym_heap *heap, unsigned int nr, unsigned int npools)
+{
+	return kmalloc_size_roundup(sizeof(struct pym_arena)) +
+	       kmalloc_size_roundup(npools * sizeof(struct pym_pool)) +
+	       pym_index_cost(heap, npools * pym_pool_size(nr));
+}
+
+/* An arena descriptor with every pool ABSENT; its bytes are charged already. */
+static struct pym_arena *new_arena(struct pym_heap *heap, unsigned int nr,
+				   unsigned int npools, gfp_t gfp)
+{
+	struct pym_arena *arena = kzalloc(sizeof(*arena), pym_meta_gfp(gfp));
+	unsigned int i;
+
+	if (!arena)
+		return NULL;
+	arena->pools = kcalloc(npools, sizeof(*arena->pools), pym_meta_gfp(gfp));
+	if (!arena->pools) {
+		kfree(arena);
+		return NULL;
+	}
+	INIT_HLIST_NODE(&arena->bucket);
+	INIT_LIST_HEAD(&arena->holes);
+	INIT_LIST_HEAD(&arena->idle);
+	arena->heap = heap;
+	arena->npools = npools;
+	arena->order = nr;
+	arena->metadata = arena_metadata(heap, nr, npools);
+	for (i = 0; i < npools; i++) {
+		struct pym_pool *pool = &arena->pools[i];
+
+		INIT_LIST_HEAD(&pool->list);
+		pool->arena = arena;
+		pool->index = i;
+		pool->cookie = pym_pool_cookie(pool);
+	}
+	return arena;
+}
+
+/* Add an arena to the heap's lists; its metadata is committed. */
+static void insert_arena(struct pym_heap *heap, struct pym_order *order, struct pym_arena *arena)
+{
+	lockdep_assert_held(&heap->lock);
+	arena->id = heap->next_id++;
+	list_add_tail_rcu(&arena->all, &heap->arenas);
+	heap->nr_arenas++;
+	order->nr_arenas++;
+	pym_shift(heap, arena->metadata, &heap->acct.in_flight, &heap->acct.metadata);
+}
+
+/* Obtain an arena of @npools pools as one chunk. Returns 0 or an error. */
+static int grow_arena(struct pym_heap *heap, struct pym_order *order, unsigned int nr,
+		      unsigned int npools, gfp_t gfp)
+{
+	bool split = heap->provider->flags & PYM_PROVIDER_SPLIT;
+	size_t pool_size = pym_pool_size(nr);
+	size_t bytes = npools * pool_size;
+	size_t charged = bytes + arena_metadata(heap, nr, npools);
+	struct pym_arena *arena;
+	unsigned long flags;
+	bool zeroed, reap;
+	unsigned int i;
+	void *chunk;
+
+	if (!pym_charge(heap, charged))
+		return -EDQUOT;
+	arena = new_arena(heap, nr, npools, gfp);
+	if (!arena)
+		goto uncharge;
+	chunk = pym_provider_alloc(heap, bytes, gfp, &zeroed);
+	if (!chunk)
+		goto free_arena;
+
+	for (i = 0; i < npools; i++) {
+		struct pym_pool *pool = &arena->pools[i];
+
+		pool->base = chunk + i * pool_size;
+		pool->state = PYM_POOL_VIRGIN;
+		pool->zeroed = zeroed;
+		if (pym_pool_map(pool, pym_meta_gfp(gfp)))
+			goto unmap;
+	}
+	arena->chunk = split ? NULL : chunk;
+	arena->present = pym_arena_all(arena);
+	arena->free = arena->present;
+	arena->virgin = arena->present;
+
+	raw_spin_lock_irqsave(&heap->lock, flags);
+	insert_arena(heap, order, arena);
+	order->present += npools;
+	order->free += npools;
+	order->virgin += npools;
+	pym_shift(heap, bytes, &heap->acct.in_flight, &heap->acct.pools);
+	/* Retired at once if others brought an idle arena meanwhile. */
+	reap = pym_arena_place(heap, order, arena);
+	raw_spin_unlock_irqrestore(&heap->lock, flags);
+	if (reap)
+		pym_heap_reap(heap);
+	return 0;
+
+unmap:
+	while (i--)
+		pym_pool_unmap(&arena->pools[i]);
+	pym_provider_free(heap, chunk, bytes);
+free_arena:
+	/* A lookup may have seen a pool that was mapped. */
+	call_rcu(&arena->rcu, pym_arena_free_rcu);
+uncharge:
+	pym_uncharge(heap, charged, &heap->acct.in_flight);
+	return -ENOMEM;
+}
+
+/* Find an ABSENT pool and reserve it. NULL if there is none. */
+static struct pym_pool *reserve_hole(struct pym_heap *heap, struct pym_order *order)
+{
+	struct pym_arena *arena;
+	struct pym_pool *pool = NULL;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&heap->lock, flags);
+	arena = list_first_entry_or_null(&order->holes, struct pym_arena, holes);
+	if (arena) {
+		pool = &arena->pools[__ffs64(pym_arena_all(arena) & ~arena->present &
+					     ~arena->reserved)];
+		arena->reserved |= BIT_ULL(pool->index);
+		order->holes_total--;
+		pym_arena_place(heap, order, arena);
+	}
+	raw_spin_unlock_irqrestore(&heap->lock, flags);
+	return pool;
+}
+
+/* Make an arena of ABSENT pools, one of them reserved, and return that one. */
+static struct pym_pool *reserve_new(struct pym_heap *heap, struct pym_order *order,
+				    unsigned int nr, unsigned int npools, gfp_t gfp)
+{
+	size_t metadata = arena_metadata(heap, nr, npools);
+	struct pym_arena *arena;
+	unsigned long flags;
+
+	if (!pym_charge(heap, metadata))
+		return ERR_PTR(-EDQUOT);
+	arena = new_arena(heap, nr, npools, gfp);
+	if (!arena) {
+		pym_uncharge(heap, metadata, &heap->acct.in_flight);
+		return ERR_PTR(-ENOMEM);
+	}
+	raw_spin_lock_irqsave(&heap->lock, flags);
+	insert_arena(heap, order, arena);
+	arena->reserved = 1;
+	order->holes_total += npools - 1;
+	pym_arena_place(heap, order, arena);
+	raw_spin_unlock_irqrestore(&heap->lock, flags);
+	return &arena->pools[0];
+}
+
+/* Obtain the memory of one pool and put it in a hole. Returns 0 or an error. */
+static int grow_pool(struct pym_heap *heap, struct pym_order *order, unsigned int nr,
+		     unsigned int npools, gfp_t gfp)
+{
+	size_t bytes = pym_pool_size(nr);
+	struct pym_arena *arena;
+	struct pym_pool *pool;
+	unsigned long flags;
+	bool zeroed, reap;
+	int err = -EDQUOT;
+	void *base;
+	u64 bit;
+
+	pool = reserve_hole(heap, order);
+	if (!pool)
+		pool = reserve_new(heap, order, nr, npools, gfp);
+	if (IS_ERR(pool))
+		return PTR_ERR(pool);
+	arena = pool->arena;
+	bit = BIT_ULL(pool->index);
+	if (!pym_charge(heap, bytes))
+		goto unreserve;
+	err = -ENOMEM;
+	base = pym_provider_alloc(heap, bytes, gfp, &zeroed);
+	if (!base)
+		goto uncharge;
+	WRITE_ONCE(pool->base, base);
+	if (pym_pool_map(pool, pym_meta_gfp(gfp))) {
+		WRITE_ONCE(pool->base, NULL);
+		pym_provider_free(heap, base, bytes);
+		goto uncharge;
+	}
+
+	raw_spin_lock_irqsave(&heap->lock, flags);
+	pool->state = PYM_POOL_VIRGIN;
+	pool->zeroed = zeroed;
+	arena->reserved &= ~bit;
+	arena->present |= bit;
+	arena->free |= bit;
+	arena->virgin |= bit;
+	order->present++;
+	order->free++;
+	order->virgin++;
+	pym_shift(heap, bytes, &heap->acct.in_flight, &heap->acct.pools);
+	reap = pym_arena_place(heap, order, arena);
+	raw_spin_unlock_irqrestore(&heap->lock, flags);
+	if (reap)
+		pym_heap_reap(heap);
+	return 0;
+
+uncharge:
+	pym_uncharge(heap, bytes, &heap->acct.in_flight);
+unreserve:
+	raw_spin_lock_irqsave(&heap->lock, flags);
+	arena->reserved &= ~bit;
+	order->holes_total++;
+	pym_arena_place(heap, order, arena);
+	raw_spin_unlock_irqrestore(&heap->lock, flags);
+	pym_heap_reap(heap);
+	return err;
+}
+
+/* How the provider is asked when there is something else to try. */
+static gfp_t opportunistic(gfp_t gfp)
+{
+	return (gfp | __GFP_NORETRY | __GFP_NOWARN | __GFP_NOMEMALLOC) &
+	       ~(__GFP_NOFAIL | __GFP_HIGH | __GFP_RECLAIM);
+}
+
+static int try_grow(struct pym_heap *heap, unsigned int nr, gfp_t gfp)
+{
+	unsigned int flags = heap->provider->flags;
+	unsigned int npools = pym_arena_pools(nr);
+	bool blocking = gfpflags_allow_blocking(gfp);
+	struct pym_order *order;
+
+	order = get_pool_order(heap, nr, gfp);
+	if (IS_ERR(order))
+		return PTR_ERR(order);
+	npools = min(npools, FIRST_ARENA_POOLS << min(READ_ONCE(order->nr_arenas), 2U));
+
+	if (!(flags & PYM_PROVIDER_SPLIT)) {
+		for (; npools > 1; npools /= 2) {
+			gfp_t one = opportunistic(gfp);
+
+			/* Only blocking masks may reach such a provider. */
+			if (blocking && !(flags & PYM_PROVIDER_ATOMIC))
+				one |= __GFP_DIRECT_RECLAIM;
+			if (!grow_arena(heap, order, nr, npools, one))
+				return 0;
+		}
+		return grow_arena(heap, order, nr, 1, gfp);
+	}
+	/* As many holes as an arena has pools: fill them rather than add more. */
+	if (READ_ONCE(order->holes_total) < pym_arena_pools(nr) &&
+	    !grow_arena(heap, order, nr, npools, opportunistic(gfp)))
+		return 0;
+	return grow_pool(heap, order, nr, npools, gfp);
+}
+
+/**
+ * pym_heap_grow() - obtain at least one free pool
+ * @heap: the heap
+ * @nr: page order of the pool
+ * @gfp: what the request allows
+ *
+ * Another CPU may take the pool first, so the caller looks again.
+ *
+ * Context: No lock of ours held.
+ * Return: 0, -EWOULDBLOCK if the context forbids it, -EDQUOT if the limit does,
+ * or -ENOMEM.
+ */
+int pym_heap_grow(struct pym_heap *heap, unsigned int nr, gfp_t gfp)
+{
+	unsigned long flags;
+	int err;
+
+	if (!pym_provider_allowed(heap, gfp)) {
+		raw_spin_lock_irqsave(&heap->lock, flags);
+		heap->refused++;
+		raw_spin_unlock_irqrestore(&heap->lock, flags);
+		return -EWOULDBLOCK;
+	}
+	err = try_grow(heap, nr, gfp);
+	/* Pools of other orders may be what fills the heap. */
+	if (err == -EDQUOT && pym_heap_trim(heap))
+		err = try_grow(heap, nr, gfp);
+	return err;
+}

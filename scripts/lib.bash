@@ -13,6 +13,9 @@ top=$(dirname "$scripts")
 # shellcheck source=scripts/config.defaults
 . "$scripts/config.defaults"
 
+# Logs and results of runs, one directory for each checkout
+runs=$PYM_CACHE/run-$(printf '%s' "$top" | sha256sum | cut -c 1-8)
+
 # Everything is told on stderr; stdout belongs to results.
 say() {
 	printf '%s\n' "$*" >&2

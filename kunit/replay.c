@@ -28,7 +28,7 @@ static char *trace = "/trace.bin";
 module_param(trace, charp, 0444);
 MODULE_PARM_DESC(trace, "file made by scripts/trace2bin");
 
-static unsigned int settle_ms = 2200;
+static unsigned int settle_ms = 500;
 module_param(settle_ms, uint, 0444);
 MODULE_PARM_DESC(settle_ms, "time for the kernel's per-CPU page counters to be folded");
 
@@ -106,6 +106,63 @@ static long arena_pages(void)
 
 	pym_heap_stats(heap, &s);
 	return (s.held - s.metadata - s.pass_through) >> PAGE_SHIFT;
+}
+
+/*
+ * A kernel that has booted has room left in its slabs, and would serve a trace
+ * from it for nothing. So before a run the room is used up, in every kmalloc()
+ * bucket and for both allocators alike: until more slabs in a row have been
+ * handed out from first object to last than SLUB keeps empty ones (at most 10
+ * for a node, and about 30 for a CPU). The blocks are linked through their first
+ * word.
+ */
+#define FRESH_SLABS	48
+
+static void use_up_bucket(size_t bucket, void **ballast)
+{
+	unsigned int in_a_row = 0, whole = 0;
+	struct page *slab = NULL;
+
+	while (whole < FRESH_SLABS) {
+		void **p = kmalloc(bucket, GFP_KERNEL);
+
+		if (!p)
+			return;
+		*p = *ballast;
+		*ballast = p;
+		if (virt_to_head_page(p) != slab) {
+			if (in_a_row)
+				whole = 0;
+			slab = virt_to_head_page(p);
+			in_a_row = 0;
+		}
+		if (++in_a_row == page_size(slab) / bucket) {
+			whole++;
+			in_a_row = 0;
+			slab = NULL;
+		}
+	}
+}
+
+static void *use_up_room(void)
+{
+	void *ballast = NULL;
+	size_t bucket;
+
+	for (bucket = kmalloc_size_roundup(1); bucket <= KMALLOC_MAX_CACHE_SIZE;
+	     bucket = kmalloc_size_roundup(bucket + 1))
+		use_up_bucket(bucket, &ballast);
+	return ballast;
+}
+
+static void free_ballast(void *ballast)
+{
+	while (ballast) {
+		void *next = *(void **)ballast;
+
+		kfree(ballast);
+		ballast = next;
+	}
 }
 
 struct sample {
@@ -219,6 +276,7 @@ static int replay(struct run *run, void **slots, u32 *sizes)
 	u32 peak = find_peak(run->largest, sizes);
 	size_t requested = 0;
 	unsigned long live = 0;
+	void *ballast = use_up_room();
 	long before = slab_pages();
 	int err = 0;
 	u32 i;
@@ -240,6 +298,7 @@ static int replay(struct run *run, void **slots, u32 *sizes)
 		run->frees++;
 	}
 	take_sample(run, FREED, before, 0, 0, slots);
+	free_ballast(ballast);
 	return err;
 }
 
@@ -368,11 +427,12 @@ static int run_all(void)
 
 static int __init replay_init(void)
 {
+	static struct cpumask cpus;
 	void *buf = NULL;
 	ssize_t size;
 	int err;
 
-	size = kernel_read_file_from_path(trace, 0, &buf, INT_MAX, NULL, READING_UNKNOWN);
+	size = kernel_read_file_from_path(trace, 0, &buf, INT_MAX, NULL, READING_FIRMWARE);
 	if (size < 0) {
 		pr_err("cannot read %s: %zd; pass trace=<file made by scripts/trace2bin>\n",
 		       trace, size);
@@ -380,8 +440,13 @@ static int __init replay_init(void)
 	}
 	header = buf;
 	err = check_trace(size);
-	if (!err)
+	if (!err) {
+		/* On one CPU: SLUB's room is counted per CPU, and runs compare. */
+		cpumask_copy(&cpus, current->cpus_ptr);
+		set_cpus_allowed_ptr(current, cpumask_of(raw_smp_processor_id()));
 		err = run_all();
+		set_cpus_allowed_ptr(current, &cpus);
+	}
 	if (err) {
 		pym_heap_destroy(heap);
 		vfree(buf);

@@ -240,7 +240,8 @@ void pym_report_block(enum pym_misuse kind, const char *what, struct pym_pool *p
 	struct pym_cache *owner = READ_ONCE(pool->owner);
 	size_t offset = p - READ_ONCE(pool->base);
 
-	pym_report(kind, "%s: heap %s, arena %u, pool %u (%s), cache %s, byte %zu of block %u; nothing changed; caller %pS",
+	pym_report(kind,
+		   "%s: heap %s, arena %u, pool %u (%s), cache %s, byte %zu of block %u; caller %pS",
 		   what, pool->arena->heap->name, pool->arena->id, pool->index,
 		   states[READ_ONCE(pool->state)], owner ? owner->name : "none",
 		   owner ? offset % owner->stride : offset,

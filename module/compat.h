@@ -8,9 +8,8 @@
 /* <kunit/visibility.h> came with Linux 6.3 (6.2 has KUnit, but no such header). */
 #if IS_ENABLED(CONFIG_KUNIT) && LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
 #include <kunit/visibility.h>
-#define PYM_EXPORT_FOR_TESTS(symbol)	EXPORT_SYMBOL_IF_KUNIT(symbol)
 #else
-#define PYM_EXPORT_FOR_TESTS(symbol)
+#define EXPORT_SYMBOL_IF_KUNIT(...)
 #endif
 
 #endif /* _PYM_COMPAT_H */

@@ -165,9 +165,11 @@ DEFINE_SHOW_ATTRIBUTE(caches);
 #define DECILES	10
 
 /* Pools in use by class and by tenths of their blocks that are live. */
-typedef unsigned int deciles_t[PYM_NR_CLASSES][DECILES];
+struct deciles {
+	unsigned int n[PYM_NR_CLASSES][DECILES];
+};
 
-static void count_deciles(struct pym_heap *heap, deciles_t *deciles)
+static void count_deciles(struct pym_heap *heap, struct deciles *deciles)
 {
 	struct pym_arena *arena;
 	unsigned long flags;
@@ -183,7 +185,7 @@ static void count_deciles(struct pym_heap *heap, deciles_t *deciles)
 			if (!owner || !owner->is_class)
 				continue;
 			d = READ_ONCE(pool->live) * DECILES / owner->capacity;
-			(*deciles)[pym_size_to_class(owner->size)][min(d, DECILES - 1U)]++;
+			deciles->n[pym_size_to_class(owner->size)][min(d, DECILES - 1U)]++;
 		}
 		raw_spin_unlock_irqrestore(&heap->lock, flags);
 	}
@@ -203,7 +205,7 @@ static void show_class_row(struct seq_file *m, const char *heap, const char *siz
 	seq_putc(m, '\n');
 }
 
-static void show_heap_classes(struct seq_file *m, struct pym_heap *heap, deciles_t *deciles)
+static void show_heap_classes(struct seq_file *m, struct pym_heap *heap, struct deciles *deciles)
 {
 	struct pym_cache_stats s, sum = {};
 	unsigned int all[DECILES] = {};
@@ -219,7 +221,7 @@ static void show_heap_classes(struct seq_file *m, struct pym_heap *heap, deciles
 			continue;
 		pym_cache_stats(cache, &s);
 		snprintf(size, sizeof(size), "%zu", s.size);
-		show_class_row(m, heap->name, size, &s, (*deciles)[i]);
+		show_class_row(m, heap->name, size, &s, deciles->n[i]);
 		sum.pools += s.pools;
 		sum.full += s.full;
 		sum.live += s.live;
@@ -229,7 +231,7 @@ static void show_heap_classes(struct seq_file *m, struct pym_heap *heap, deciles
 		sum.frees += s.frees;
 		sum.failures += s.failures;
 		for (d = 0; d < DECILES; d++)
-			all[d] += (*deciles)[i][d];
+			all[d] += deciles->n[i][d];
 	}
 	if (sum.allocs || sum.failures)
 		show_class_row(m, heap->name, "total", &sum, all);
@@ -238,7 +240,7 @@ static void show_heap_classes(struct seq_file *m, struct pym_heap *heap, deciles
 static int classes_show(struct seq_file *m, void *unused)
 {
 	struct pym_heap *heap;
-	deciles_t *deciles;
+	struct deciles *deciles;
 	unsigned int d;
 
 	deciles = kzalloc(sizeof(*deciles), GFP_KERNEL);
@@ -290,7 +292,7 @@ static void copy_cells(struct pym_heap *heap, struct pym_arena *arena, struct ce
 	raw_spin_unlock_irqrestore(&heap->lock, flags);
 }
 
-static void for_each_arena(struct seq_file *m,
+static void visit_arenas(struct seq_file *m,
 			   void (*show)(struct seq_file *m, struct pym_arena *arena,
 					const struct cell *cells))
 {
@@ -331,7 +333,7 @@ static int arenas_show(struct seq_file *m, void *unused)
 	header(m, "arenas");
 	seq_printf(m, "#%-19s %7s %8s %5s %6s %6s %6s %6s %6s %9s\n", "heap", "arena",
 		   "poolsize", "pools", "absent", "virgin", "empty", "used", "full", "live");
-	for_each_arena(m, show_arena_row);
+	visit_arenas(m, show_arena_row);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(arenas);
@@ -373,7 +375,7 @@ static int map_show(struct seq_file *m, void *unused)
 	seq_puts(m, "# two characters a pool: what is in it, and how full it is (0-9: tenths, #: full)\n");
 	seq_puts(m, "# 0-9 a-z A-Z @ %: size class, 8 bytes a step from 8; *: a cache; ..: virgin; --: empty; ~~: absent\n");
 	seq_printf(m, "#%-19s %7s %8s %s\n", "heap", "arena", "poolsize", "pools");
-	for_each_arena(m, show_map_row);
+	visit_arenas(m, show_map_row);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(map);

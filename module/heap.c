@@ -8,12 +8,13 @@
 #include <linux/string.h>
 #include "internal.h"
 
+/* Every heap, the caches of each, and their names. */
 DEFINE_MUTEX(pym_registry);
-PYM_EXPORT_FOR_TESTS(pym_registry);
+EXPORT_SYMBOL_IF_KUNIT(pym_registry);
 LIST_HEAD(pym_heaps);
-PYM_EXPORT_FOR_TESTS(pym_heaps);
+EXPORT_SYMBOL_IF_KUNIT(pym_heaps);
 struct pym_heap *pym_default_heap;
-PYM_EXPORT_FOR_TESTS(pym_default_heap);
+EXPORT_SYMBOL_IF_KUNIT(pym_default_heap);
 
 const struct pym_observer *pym_observer;
 
@@ -151,7 +152,7 @@ EXPORT_SYMBOL_GPL(pym_heap_create);
 
 /* -------------------------------------------------------------- destroy -- */
 
-static void for_each_cache(struct pym_heap *heap, void (*fn)(struct pym_cache *cache))
+static void visit_caches(struct pym_heap *heap, void (*fn)(struct pym_cache *cache))
 {
 	struct pym_cache *cache, *next;
 	unsigned int i;
@@ -165,7 +166,7 @@ static void for_each_cache(struct pym_heap *heap, void (*fn)(struct pym_cache *c
 
 static void free_everything(struct pym_heap *heap)
 {
-	for_each_cache(heap, pym_cache_forget);
+	visit_caches(heap, pym_cache_forget);
 	pym_heap_release_arenas(heap);
 	pym_large_free_all(heap);
 }
@@ -184,7 +185,7 @@ static void destroy_heap(struct pym_heap *heap)
 
 	pym_hooks_drop(heap);
 	free_everything(heap);
-	for_each_cache(heap, pym_cache_release);
+	visit_caches(heap, pym_cache_release);
 	pym_heap_exit_arenas(heap);
 	WARN_ON(heap->acct.held != kmalloc_size_roundup(sizeof(*heap)));
 	/* A bad free may be looking at it through a descriptor. */

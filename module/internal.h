@@ -266,7 +266,7 @@ struct pym_cache {
 	void (*ctor)(void *block);
 
 	/* Pools and counters, guarded by lock. */
-	raw_spinlock_t lock ____cacheline_aligned_in_smp;
+	raw_spinlock_t lock;
 	struct list_head used;		/* most recently full first */
 	struct list_head full;
 	unsigned long nr_pools;
@@ -283,8 +283,7 @@ struct pym_cache {
 	struct dentry *dir;
 	struct rcu_head rcu;
 	struct {			/* scratch of verify.c */
-		unsigned long pools, full, live, carved;
-		u64 events;
+		u32 pools, full, live, carved, events;
 	} seen;
 	char name[PYM_NAME_MAX];
 };

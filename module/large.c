@@ -55,7 +55,7 @@ static size_t held(const struct pym_large *large)
 /* The same before the block is there: the larger of the two it can be. */
 static size_t held_at_most(size_t size)
 {
-	return max(kmalloc_size_roundup(size), (size_t)PAGE_ALIGN(size));
+	return max_t(size_t, kmalloc_size_roundup(size), PAGE_ALIGN(size));
 }
 
 static size_t record_bytes(void)

@@ -102,4 +102,4 @@ bool pym_heap_ledger(struct pym_heap *heap, struct pym_heap_stats *stats)
 			      stats->virgin + stats->empty_pools + stats->metadata +
 			      stats->pass_through + stats->in_flight;
 }
-PYM_EXPORT_FOR_TESTS(pym_heap_ledger);
+EXPORT_SYMBOL_IF_KUNIT(pym_heap_ledger);

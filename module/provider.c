@@ -309,7 +309,7 @@ struct pym_pool *pym_lookup(const void *p)
 	pool = xa_load(&pym_index, (unsigned long)p >> PAGE_SHIFT);
 	return pool && pool_contains(pool, p) ? pool : NULL;
 }
-PYM_EXPORT_FOR_TESTS(pym_lookup);
+EXPORT_SYMBOL_IF_KUNIT(pym_lookup);
 
 void pym_provider_init(void)
 {

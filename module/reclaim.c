@@ -77,7 +77,7 @@ void pym_heap_reap(struct pym_heap *heap)
 	else
 		schedule_work(&heap->reap_work);
 }
-PYM_EXPORT_FOR_TESTS(pym_heap_reap);
+EXPORT_SYMBOL_IF_KUNIT(pym_heap_reap);
 
 /*
  * Make the free pools of one arena ABSENT and give their pages back. The arena
@@ -164,7 +164,7 @@ size_t pym_heap_trim(struct pym_heap *heap)
 	}
 	return bytes + reap_now(heap);
 }
-PYM_EXPORT_FOR_TESTS(pym_heap_trim);
+EXPORT_SYMBOL_IF_KUNIT(pym_heap_trim);
 
 /**
  * pym_heap_release_arenas() - give every arena back, whatever is in it

@@ -21,7 +21,7 @@ const char * const pym_misuse_names[PYM_NR_MISUSE] = {
 	[PYM_MISUSE_NMI]	 = "nmi",
 	[PYM_MISUSE_PROVIDER]	 = "provider",
 };
-PYM_EXPORT_FOR_TESTS(pym_misuse_names);
+EXPORT_SYMBOL_IF_KUNIT(pym_misuse_names);
 
 static atomic_long_t counts[PYM_NR_MISUSE];
 
@@ -42,7 +42,7 @@ unsigned long pym_misuse_count(enum pym_misuse kind)
 {
 	return atomic_long_read(&counts[kind]);
 }
-PYM_EXPORT_FOR_TESTS(pym_misuse_count);
+EXPORT_SYMBOL_IF_KUNIT(pym_misuse_count);
 
 /**
  * pym_report() - count and print one misuse

@@ -13,7 +13,7 @@
 #include <pymalloc/pymalloc.h>
 
 #define PYM_ALIGN_SHIFT		3
-#define PYM_ALIGN		(1UL << PYM_ALIGN_SHIFT)
+#define PYM_ALIGN		8UL
 #define PYM_NR_CLASSES		(PYM_SMALL_MAX >> PYM_ALIGN_SHIFT)
 
 /*
@@ -30,6 +30,7 @@
 #define PYM_ARENA_MAX_POOLS	64
 #define PYM_ARENA_MAX_PAGES	256
 
+static_assert(PYM_ALIGN >> PYM_ALIGN_SHIFT == 1);
 static_assert((PAGE_SIZE << (PYM_NR_ORDERS - 1)) >=
 	      (unsigned long)PYM_CACHE_MAX_SIZE * PYM_POOL_MIN_BLOCKS);
 

@@ -238,13 +238,13 @@ static void check_cache_sums(struct walk *w, struct pym_cache *cache)
 	bool bad;
 
 	raw_spin_lock_irqsave(&cache->lock, flags);
-	bad = cache->allocs + cache->frees == cache->seen.events &&
+	bad = (u32)(cache->allocs + cache->frees) == cache->seen.events &&
 	      (cache->nr_pools != cache->seen.pools || cache->nr_full != cache->seen.full ||
 	       cache->live != cache->seen.live || cache->carved != cache->seen.carved);
 	raw_spin_unlock_irqrestore(&cache->lock, flags);
 	if (bad)
 		broken(w, "cache-count",
-		       "cache %s: pools %lu/%lu, full %lu/%lu, live %lu/%lu, carved %lu/%lu (counter/sum)",
+		       "cache %s: pools %lu/%u, full %lu/%u, live %lu/%u, carved %lu/%u (counter/sum)",
 		       cache->name, cache->nr_pools, cache->seen.pools, cache->nr_full,
 		       cache->seen.full, cache->live, cache->seen.live, cache->carved,
 		       cache->seen.carved);
@@ -260,7 +260,7 @@ static void begin_cache(struct walk *w, struct pym_cache *cache)
 	raw_spin_unlock_irqrestore(&cache->lock, flags);
 }
 
-static void for_each_cache(struct walk *w, void (*fn)(struct walk *w, struct pym_cache *cache))
+static void visit_caches(struct walk *w, void (*fn)(struct walk *w, struct pym_cache *cache))
 {
 	struct pym_cache *cache;
 	unsigned int i;
@@ -332,7 +332,7 @@ unsigned int pym_heap_verify(struct pym_heap *heap, pym_verify_fn fn, void *ctx)
 	u64 moves;
 
 	lockdep_assert_held(&pym_registry);
-	for_each_cache(&w, begin_cache);
+	visit_caches(&w, begin_cache);
 	moves = read_moves(heap);
 	rcu_read_lock();
 	list_for_each_entry_rcu(arena, &heap->arenas, all)
@@ -346,13 +346,13 @@ unsigned int pym_heap_verify(struct pym_heap *heap, pym_verify_fn fn, void *ctx)
 		for (i = 0; i < PYM_NR_ORDERS; i++)
 			if (heap->order[i])
 				check_order_sums(&w, i);
-		for_each_cache(&w, check_cache_sums);
+		visit_caches(&w, check_cache_sums);
 	}
 	check_large(&w);
 	check_ledger(&w);
 	return w.nr_broken;
 }
-PYM_EXPORT_FOR_TESTS(pym_heap_verify);
+EXPORT_SYMBOL_IF_KUNIT(pym_heap_verify);
 
 /**
  * pym_verify_all() - check every invariant of every heap
@@ -373,4 +373,4 @@ unsigned int pym_verify_all(pym_verify_fn fn, void *ctx)
 	mutex_unlock(&pym_registry);
 	return n;
 }
-PYM_EXPORT_FOR_TESTS(pym_verify_all);
+EXPORT_SYMBOL_IF_KUNIT(pym_verify_all);

@@ -1,0 +1,418 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Heaps, providers and expectations that the suites share.
+ */
+#include <linux/mm.h>
+#include <linux/vmalloc.h>
+#include "fixture.h"
+
+/* What a case starts with; test->priv. */
+struct fixture {
+	struct list_head heaps;
+	unsigned long misuse[PYM_NR_MISUSE];	/* reports asked for, and earlier ones */
+	unsigned long default_live;
+};
+
+/* ------------------------------------------------------------ provider -- */
+
+static u8 misaligned[2 * PAGE_SIZE] __aligned(PAGE_SIZE);
+
+static void breach(struct pymt_provider *tp, enum pymt_breach kind)
+{
+	set_bit(kind, &tp->breaches);
+}
+
+static void check_caller(struct pymt_provider *tp, size_t size, bool may_sleep)
+{
+	if (!is_power_of_2(size) || size < PAGE_SIZE)
+		breach(tp, PYMT_BAD_SIZE);
+	if (IS_ENABLED(CONFIG_PREEMPT_COUNT) && !tp->atomic &&
+	    (!preemptible() || (may_sleep && rcu_preempt_depth())))
+		breach(tp, PYMT_BAD_CONTEXT);
+#ifdef CONFIG_LOCKDEP
+	if (lockdep_is_held(&pym_registry) || (tp->heap && lockdep_is_held(&tp->heap->lock)))
+		breach(tp, PYMT_BAD_CONTEXT);
+#endif
+}
+
+static void check_gfp(struct pymt_provider *tp, gfp_t gfp)
+{
+	if (gfp & GFP_ZONEMASK)
+		breach(tp, PYMT_BAD_GFP);
+	if (gfpflags_allow_blocking(gfp))
+		might_sleep();
+	else if (!(tp->ops.flags & PYM_PROVIDER_ATOMIC))
+		breach(tp, PYMT_BAD_GFP);
+}
+
+static bool shall_fail(struct pymt_provider *tp, unsigned int call, size_t size)
+{
+	if (tp->max_size && size > tp->max_size)
+		return true;
+	return tp->fail_at && (call == tp->fail_at || (tp->fail_on && call > tp->fail_at));
+}
+
+static void *obtain(struct pymt_provider *tp, size_t size, gfp_t gfp, int node)
+{
+	unsigned int order = get_order(size);
+	struct page *page;
+
+	gfp = (gfp & ~__GFP_ZERO) | __GFP_NOWARN;
+	if (!(tp->ops.flags & PYM_PROVIDER_SPLIT))
+		return __vmalloc(size, gfp);
+	page = alloc_pages_node(node, gfp, order);
+	if (!page)
+		return NULL;
+	if (order)
+		split_page(page, order);
+	return page_address(page);
+}
+
+static void *provider_alloc(void *ctx, size_t size, gfp_t gfp, int node)
+{
+	struct pymt_provider *tp = ctx;
+	unsigned int call = atomic_inc_return(&tp->calls);
+	void *p;
+
+	check_caller(tp, size, gfpflags_allow_blocking(gfp));
+	check_gfp(tp, gfp);
+	if (call <= PYMT_LOG) {
+		tp->size[call - 1] = size;
+		tp->gfp[call - 1] = gfp;
+	}
+	if (shall_fail(tp, call, size))
+		return NULL;
+	if (tp->misalign)
+		return misaligned + 8;
+	p = obtain(tp, size, gfp, node);
+	if (!p)
+		return NULL;
+	atomic_long_add(size, &tp->bytes);
+	memset(p, tp->ops.flags & PYM_PROVIDER_ZEROED ? 0 : PYMT_FILL, size);
+	return p;
+}
+
+static void provider_free(void *ctx, void *addr, size_t size)
+{
+	struct pymt_provider *tp = ctx;
+	size_t i;
+
+	if (addr == misaligned + 8)
+		return;
+	atomic_inc(&tp->frees);
+	check_caller(tp, size, !(tp->ops.flags & PYM_PROVIDER_ATOMIC));
+	if (!addr || !PAGE_ALIGNED(addr) || atomic_long_sub_return(size, &tp->bytes) < 0) {
+		breach(tp, PYMT_BAD_FREE);
+		return;
+	}
+	if (!(tp->ops.flags & PYM_PROVIDER_SPLIT)) {
+		/* A part must not be given back: vmalloc() adds one guard page. */
+		if (!is_vmalloc_addr(addr))
+			breach(tp, PYMT_BAD_FREE);
+		vfree(addr);
+		return;
+	}
+	for (i = 0; i < size; i += PAGE_SIZE)
+		__free_page(virt_to_page(addr + i));
+}
+
+static struct pymt_provider *new_provider(struct kunit *test, unsigned int flags)
+{
+	struct pymt_provider *tp = kunit_kzalloc(test, sizeof(*tp), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, tp);
+	tp->ops.name = flags ? "test-split" : "test-plain";
+	tp->ops.flags = flags;
+	tp->ops.alloc = provider_alloc;
+	tp->ops.free = provider_free;
+	return tp;
+}
+
+/* --------------------------------------------------------------- heaps -- */
+
+struct pymt_heap *pymt_open(struct kunit *test, enum pymt_kind kind,
+			    const struct pym_heap_args *args)
+{
+	static atomic_t serial = ATOMIC_INIT(0);
+	struct fixture *fixture = test->priv;
+	struct pym_heap_args a = { };
+	struct pymt_heap *th = kunit_kzalloc(test, sizeof(*th), GFP_KERNEL);
+	char name[PYM_NAME_MAX];
+
+	KUNIT_ASSERT_NOT_NULL(test, th);
+	if (args)
+		a = *args;
+	switch (kind) {
+	case PYMT_SPLIT:
+		th->provider = new_provider(test, PYM_PROVIDER_ATOMIC | PYM_PROVIDER_SPLIT);
+		break;
+	case PYMT_PLAIN:
+		th->provider = new_provider(test, 0);
+		break;
+	case PYMT_PAGES:
+		a.provider = &pym_provider_pages;
+		break;
+	case PYMT_VMALLOC:
+		a.provider = &pym_provider_vmalloc;
+		break;
+	}
+	if (th->provider) {
+		a.provider = &th->provider->ops;
+		a.provider_ctx = th->provider;
+	}
+	scnprintf(name, sizeof(name), "kunit-%d", atomic_inc_return(&serial));
+	th->heap = pym_heap_create(name, &a);
+	KUNIT_ASSERT_NOT_NULL_MSG(test, th->heap, "pym_heap_create(\"%s\")", name);
+	if (th->provider)
+		th->provider->heap = th->heap;
+	list_add_tail(&th->node, &fixture->heaps);
+	return th;
+}
+
+/* The breakages that one verify found; printed when no lock can be held. */
+struct breakage {
+	unsigned int n;
+	char text[4][96];
+};
+
+static void note_breakage(void *ctx, const char *invariant, const char *where)
+{
+	struct breakage *b = ctx;
+
+	if (b->n < ARRAY_SIZE(b->text))
+		scnprintf(b->text[b->n], sizeof(b->text[0]), "%s at %s", invariant, where);
+	b->n++;
+}
+
+static void check_invariants(struct kunit *test, struct pym_heap *heap)
+{
+	struct breakage *b = kzalloc(sizeof(*b), GFP_KERNEL | __GFP_NOFAIL);
+	unsigned int i, n;
+
+	if (heap) {
+		mutex_lock(&pym_registry);
+		n = pym_heap_verify(heap, note_breakage, b);
+		mutex_unlock(&pym_registry);
+	} else {
+		n = pym_verify_all(note_breakage, b);
+	}
+	for (i = 0; i < min_t(unsigned int, b->n, ARRAY_SIZE(b->text)); i++)
+		KUNIT_FAIL(test, "broken invariant: %s", b->text[i]);
+	KUNIT_EXPECT_EQ_MSG(test, n, 0, "broken invariants found by verify");
+	KUNIT_EXPECT_EQ_MSG(test, n, b->n, "verify must name each breakage once");
+	kfree(b);
+}
+
+/* The heap's statistics; they must sum up. */
+void pymt_stats(struct kunit *test, struct pym_heap *heap, struct pym_heap_stats *stats)
+{
+	size_t sum;
+
+	pym_heap_stats(heap, stats);
+	sum = stats->in_blocks + stats->rounding + stats->free_blocks + stats->virgin +
+	      stats->empty_pools + stats->metadata + stats->pass_through + stats->in_flight;
+	KUNIT_EXPECT_EQ_MSG(test, sum, stats->held, "the parts must sum up to what is held");
+	KUNIT_EXPECT_LE_MSG(test, stats->held, stats->high, "high water mark");
+	if (stats->limit)
+		KUNIT_EXPECT_LE_MSG(test, stats->held, stats->limit, "the limit is hard");
+}
+
+/* Everything that must hold between two operations of a heap. */
+void pymt_check(struct kunit *test, struct pymt_heap *th)
+{
+	struct pym_heap_stats stats;
+	bool balanced;
+
+	check_invariants(test, th->heap);
+	mutex_lock(&pym_registry);
+	balanced = pym_heap_ledger(th->heap, &stats);
+	mutex_unlock(&pym_registry);
+	KUNIT_EXPECT_TRUE_MSG(test, balanced, "the ledger must balance");
+	pymt_stats(test, th->heap, &stats);
+	if (!th->provider)
+		return;
+	KUNIT_EXPECT_EQ_MSG(test, th->provider->breaches, 0, "contract of the provider broken");
+	flush_work(&th->heap->reap_work);
+	pymt_stats(test, th->heap, &stats);
+	KUNIT_EXPECT_EQ_MSG(test, stats.held,
+			    pymt_bytes(th) + stats.metadata + stats.pass_through,
+			    "held must be the provider's bytes, metadata and pass-through");
+	KUNIT_EXPECT_EQ_MSG(test, stats.in_flight, 0, "nothing is under way");
+}
+
+void pymt_close(struct kunit *test, struct pymt_heap *th)
+{
+	list_del(&th->node);
+	pymt_check(test, th);
+	pym_heap_destroy(th->heap);
+	if (!th->provider)
+		return;
+	KUNIT_EXPECT_EQ_MSG(test, pymt_bytes(th), 0, "bytes leaked to the provider's cost");
+	KUNIT_EXPECT_EQ_MSG(test, th->provider->breaches, 0, "contract of the provider broken");
+}
+
+struct pymt_heap *pymt_heap(struct kunit *test)
+{
+	struct fixture *fixture = test->priv;
+
+	return list_first_entry(&fixture->heaps, struct pymt_heap, node);
+}
+
+int pymt_init_bare(struct kunit *test)
+{
+	struct fixture *fixture = kunit_kzalloc(test, sizeof(*fixture), GFP_KERNEL);
+	struct pym_heap_stats stats;
+	int kind;
+
+	if (!fixture)
+		return -ENOMEM;
+	INIT_LIST_HEAD(&fixture->heaps);
+	for (kind = 0; kind < PYM_NR_MISUSE; kind++)
+		fixture->misuse[kind] = pym_misuse_count(kind);
+	pym_heap_stats(NULL, &stats);
+	fixture->default_live = stats.live;
+	test->priv = fixture;
+	return 0;
+}
+
+int pymt_init(struct kunit *test)
+{
+	int ret = pymt_init_bare(test);
+
+	if (!ret)
+		pymt_open(test, PYMT_SPLIT, NULL);
+	return ret;
+}
+
+int pymt_init_plain(struct kunit *test)
+{
+	int ret = pymt_init_bare(test);
+
+	if (!ret)
+		pymt_open(test, PYMT_PLAIN, NULL);
+	return ret;
+}
+
+void pymt_exit(struct kunit *test)
+{
+	struct fixture *fixture = test->priv;
+	struct pymt_heap *th, *next;
+	struct pym_heap_stats stats;
+	int kind;
+
+	if (!fixture)
+		return;
+	list_for_each_entry_safe(th, next, &fixture->heaps, node)
+		pymt_close(test, th);
+	check_invariants(test, NULL);
+	pymt_stats(test, NULL, &stats);
+	KUNIT_EXPECT_EQ_MSG(test, stats.live, fixture->default_live,
+			    "blocks left in the default heap");
+	for (kind = 0; kind < PYM_NR_MISUSE; kind++)
+		KUNIT_EXPECT_EQ_MSG(test, pym_misuse_count(kind), fixture->misuse[kind],
+				    "reports of %s that no expectation covers",
+				    pym_misuse_names[kind]);
+}
+
+/* -------------------------------------------------------- expectations -- */
+
+/* Since the last call, @n misuses of this kind were reported and no others. */
+void pymt_expect_misuse(struct kunit *test, enum pym_misuse expected, unsigned long n)
+{
+	struct fixture *fixture = test->priv;
+	int kind;
+
+	for (kind = 0; kind < PYM_NR_MISUSE; kind++) {
+		unsigned long now = pym_misuse_count(kind);
+
+		KUNIT_EXPECT_EQ_MSG(test, now - fixture->misuse[kind], kind == expected ? n : 0,
+				    "reports of %s, when %lu of %s were due",
+				    pym_misuse_names[kind], n, pym_misuse_names[expected]);
+		fixture->misuse[kind] = now;
+	}
+}
+
+/* Nothing was allocated, freed, obtained or given back in between. */
+void pymt_expect_same(struct kunit *test, const struct pym_heap_stats *before,
+		      const struct pym_heap_stats *after)
+{
+	KUNIT_EXPECT_EQ(test, before->held, after->held);
+	KUNIT_EXPECT_EQ(test, before->in_blocks, after->in_blocks);
+	KUNIT_EXPECT_EQ(test, before->rounding, after->rounding);
+	KUNIT_EXPECT_EQ(test, before->free_blocks, after->free_blocks);
+	KUNIT_EXPECT_EQ(test, before->virgin, after->virgin);
+	KUNIT_EXPECT_EQ(test, before->empty_pools, after->empty_pools);
+	KUNIT_EXPECT_EQ(test, before->metadata, after->metadata);
+	KUNIT_EXPECT_EQ(test, before->pass_through, after->pass_through);
+	KUNIT_EXPECT_EQ(test, before->in_flight, after->in_flight);
+	KUNIT_EXPECT_EQ(test, before->arenas, after->arenas);
+	KUNIT_EXPECT_EQ(test, before->live, after->live);
+	KUNIT_EXPECT_EQ(test, before->pass_through_live, after->pass_through_live);
+}
+
+/* ---------------------------------------------------------- shorthands -- */
+
+struct pym_cache *pymt_cache(struct kunit *test, struct pym_heap *heap, size_t size)
+{
+	static atomic_t serial = ATOMIC_INIT(0);
+	struct pym_cache_args args = { .heap = heap };
+	struct pym_cache *cache;
+	char name[PYM_NAME_MAX];
+
+	scnprintf(name, sizeof(name), "kunit-%zu-%d", size, atomic_inc_return(&serial));
+	cache = pym_cache_create(name, size, &args);
+	KUNIT_ASSERT_NOT_NULL_MSG(test, cache, "pym_cache_create(\"%s\")", name);
+	return cache;
+}
+
+/* The pool stays as long as the heap does, if nothing else shrinks it. */
+struct pym_pool *pymt_pool(struct kunit *test, const void *p)
+{
+	struct pym_pool *pool;
+
+	rcu_read_lock();
+	pool = pym_lookup(p);
+	rcu_read_unlock();
+	KUNIT_ASSERT_NOT_NULL_MSG(test, pool, "a block must lead to its pool");
+	return pool;
+}
+
+void **pymt_array(struct kunit *test, size_t n)
+{
+	void **array = kunit_kcalloc(test, n, sizeof(*array), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, array);
+	return array;
+}
+
+void *pymt_take(struct kunit *test, struct pym_cache *cache)
+{
+	void *block = pym_cache_alloc(cache, GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, block);
+	return block;
+}
+
+void *pymt_malloc(struct kunit *test, struct pym_heap *heap, size_t n)
+{
+	void *p = pym_malloc(heap, n, GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL_MSG(test, p, "pym_malloc(%zu)", n);
+	return p;
+}
+
+void pymt_take_many(struct kunit *test, struct pym_cache *cache, void **blocks, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		blocks[i] = pymt_take(test, cache);
+}
+
+void pymt_give_many(struct pym_cache *cache, void **blocks, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		pym_cache_free(cache, blocks[i]);
+}

@@ -592,6 +592,12 @@ void pym_cache_stats(struct pym_cache *cache, struct pym_cache_stats *stats)
 {
 	unsigned long flags;
 
+	if (!cache) {
+		memset(stats, 0, sizeof(*stats));
+		pym_report(PYM_MISUSE_BAD_ARG, "statistics of a NULL cache; caller %pS",
+			   (void *)_RET_IP_);
+		return;
+	}
 	raw_spin_lock_irqsave(&cache->lock, flags);
 	*stats = (struct pym_cache_stats){
 		.size = cache->size,

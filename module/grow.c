@@ -245,17 +245,20 @@ unreserve:
 }
 
 /* How the provider is asked when there is something else to try. */
-static gfp_t opportunistic(gfp_t gfp)
+static gfp_t opportunistic(const struct pym_heap *heap, gfp_t gfp)
 {
-	return (gfp | __GFP_NORETRY | __GFP_NOWARN | __GFP_NOMEMALLOC) &
-	       ~(__GFP_NOFAIL | __GFP_HIGH | __GFP_RECLAIM);
+	gfp |= __GFP_NORETRY | __GFP_NOWARN | __GFP_NOMEMALLOC;
+	gfp &= ~(__GFP_NOFAIL | __GFP_HIGH);
+	/* One that is not atomic has been promised masks that block. */
+	if (heap->provider->flags & PYM_PROVIDER_ATOMIC)
+		gfp &= ~__GFP_RECLAIM;
+	return gfp;
 }
 
 static int try_grow(struct pym_heap *heap, unsigned int nr, gfp_t gfp)
 {
-	unsigned int flags = heap->provider->flags;
 	unsigned int npools = pym_arena_pools(nr);
-	bool blocking = gfpflags_allow_blocking(gfp);
+	gfp_t first = opportunistic(heap, gfp);
 	struct pym_order *order;
 
 	order = get_pool_order(heap, nr, gfp);
@@ -263,21 +266,15 @@ static int try_grow(struct pym_heap *heap, unsigned int nr, gfp_t gfp)
 		return PTR_ERR(order);
 	npools = min(npools, FIRST_ARENA_POOLS << min(READ_ONCE(order->nr_arenas), 2U));
 
-	if (!(flags & PYM_PROVIDER_SPLIT)) {
-		for (; npools > 1; npools /= 2) {
-			gfp_t one = opportunistic(gfp);
-
-			/* Only blocking masks may reach such a provider. */
-			if (blocking && !(flags & PYM_PROVIDER_ATOMIC))
-				one |= __GFP_DIRECT_RECLAIM;
-			if (!grow_arena(heap, order, nr, npools, one))
+	if (!(heap->provider->flags & PYM_PROVIDER_SPLIT)) {
+		for (; npools > 1; npools /= 2)
+			if (!grow_arena(heap, order, nr, npools, first))
 				return 0;
-		}
 		return grow_arena(heap, order, nr, 1, gfp);
 	}
 	/* As many holes as an arena has pools: fill them rather than add more. */
 	if (READ_ONCE(order->holes_total) < pym_arena_pools(nr) &&
-	    !grow_arena(heap, order, nr, npools, opportunistic(gfp)))
+	    !grow_arena(heap, order, nr, npools, first))
 		return 0;
 	return grow_pool(heap, order, nr, npools, gfp);
 }

@@ -140,7 +140,7 @@ static bool stays(size_t n, const struct block *block)
 {
 	if (n > block->size)
 		return false;
-	if (n > block->size / 4 * 3 + block->size % 4 * 3 / 4)
+	if (4 * n > 3 * block->size)
 		return true;
 	return block->owner && pym_size_to_class(n) == pym_size_to_class(block->size);
 }

@@ -59,6 +59,7 @@ struct pymt_provider {
 	atomic_t frees;
 	atomic_long_t bytes;		/* obtained and not yet given back */
 	unsigned long breaches;		/* BIT(enum pymt_breach) */
+	unsigned int in_registry;	/* called with the registry's mutex held */
 	size_t size[PYMT_LOG];		/* of the first calls */
 	gfp_t gfp[PYMT_LOG];
 
@@ -69,6 +70,8 @@ struct pymt_provider {
 enum pymt_kind {
 	PYMT_SPLIT,			/* test provider, ATOMIC and SPLIT */
 	PYMT_PLAIN,			/* test provider without any flag */
+	PYMT_SPLIT_SLEEPING,		/* test provider, SPLIT only */
+	PYMT_ZEROED,			/* test provider, all three flags */
 	PYMT_PAGES,			/* pym_provider_pages */
 	PYMT_VMALLOC,			/* pym_provider_vmalloc */
 };

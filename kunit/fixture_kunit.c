@@ -30,8 +30,10 @@ static void check_caller(struct pymt_provider *tp, size_t size, bool may_sleep)
 	    (!preemptible() || (may_sleep && rcu_preempt_depth())))
 		breach(tp, PYMT_BAD_CONTEXT);
 #ifdef CONFIG_LOCKDEP
-	if (lockdep_is_held(&pym_registry) || (tp->heap && lockdep_is_held(&tp->heap->lock)))
+	if (tp->heap && lockdep_is_held(&tp->heap->lock))
 		breach(tp, PYMT_BAD_CONTEXT);
+	if (lockdep_is_held(&pym_registry))
+		tp->in_registry++;
 #endif
 }
 
@@ -121,7 +123,7 @@ static struct pymt_provider *new_provider(struct kunit *test, unsigned int flags
 	struct pymt_provider *tp = kunit_kzalloc(test, sizeof(*tp), GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, tp);
-	tp->ops.name = flags ? "test-split" : "test-plain";
+	tp->ops.name = "test";
 	tp->ops.flags = flags;
 	tp->ops.alloc = provider_alloc;
 	tp->ops.free = provider_free;
@@ -148,6 +150,13 @@ struct pymt_heap *pymt_open(struct kunit *test, enum pymt_kind kind,
 		break;
 	case PYMT_PLAIN:
 		th->provider = new_provider(test, 0);
+		break;
+	case PYMT_SPLIT_SLEEPING:
+		th->provider = new_provider(test, PYM_PROVIDER_SPLIT);
+		break;
+	case PYMT_ZEROED:
+		th->provider = new_provider(test, PYM_PROVIDER_ATOMIC | PYM_PROVIDER_SPLIT |
+					    PYM_PROVIDER_ZEROED);
 		break;
 	case PYMT_PAGES:
 		a.provider = &pym_provider_pages;

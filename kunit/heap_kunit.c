@@ -249,7 +249,7 @@ static void destroy_with_live_blocks(struct kunit *test)
 
 	populate(test, th->heap);
 	pymt_stats(test, th->heap, &stats);
-	KUNIT_EXPECT_EQ(test, stats.live, 619);
+	KUNIT_EXPECT_EQ(test, stats.live, 610);
 	KUNIT_EXPECT_GT(test, pymt_bytes(th), 0);
 	pymt_close(test, th);
 	KUNIT_EXPECT_EQ(test, pymt_bytes(th), 0);

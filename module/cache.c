@@ -328,11 +328,14 @@ static void cache_free(struct pym_cache *cache, const void *p, unsigned long ip)
 	rcu_read_lock();
 	pool = pym_lookup(p);
 	if (unlikely(!pool)) {
-		const char *what = pym_large_info(p, NULL, NULL) ?
-			"memory from pym_malloc(); use pym_free()" : "not a block of ours";
-
-		pym_report(PYM_MISUSE_FOREIGN, "%s: freed to cache %s; nothing changed; caller %pS",
-			   what, cache->name, (void *)ip);
+		if (pym_large_info(p, NULL, NULL))
+			pym_report(PYM_MISUSE_WRONG_API,
+				   "memory from pym_malloc(); use pym_free(): freed to cache %s; nothing changed; caller %pS",
+				   cache->name, (void *)ip);
+		else
+			pym_report(PYM_MISUSE_FOREIGN,
+				   "not a block of ours: freed to cache %s; nothing changed; caller %pS",
+				   cache->name, (void *)ip);
 		goto unlock;
 	}
 	owner = READ_ONCE(pool->owner);

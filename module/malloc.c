@@ -367,15 +367,14 @@ void pym_free(const void *p)
 	struct pym_heap *via;
 	int idx;
 
-	if (!p)
-		return;
 	if (static_branch_unlikely(&hooks_key)) {
-		via = heap_of(p);
+		via = p ? heap_of(p) : pym_default_heap;
 		if (via)
 			hooks = enter_hooks(via, &idx);
 	}
 	if (likely(!hooks)) {
-		do_free(p, _RET_IP_);
+		if (likely(p))
+			do_free(p, _RET_IP_);
 		return;
 	}
 	hooks->free(hooks->ctx, via, p);

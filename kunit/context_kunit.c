@@ -13,6 +13,7 @@
 #include <linux/irq_work.h>
 #include <linux/mm.h>
 #include <linux/preempt.h>
+#include <linux/slab.h>
 #include <linux/timer.h>
 #include "fixture.h"
 
@@ -304,8 +305,9 @@ static void frees_give_back_later(struct kunit *test)
 	pymt_take_many(test, job->cache, blocks, (16 + 32) * 8);
 	memcpy(job->many, blocks, sizeof(job->many));
 	job->bulk = 40;
+	/* More than kmalloc() can give. */
 	for (i = 0; i < 3; i++)
-		job->given[i] = pymt_malloc(test, job->th->heap, SZ_1M);
+		job->given[i] = pymt_malloc(test, job->th->heap, KMALLOC_MAX_SIZE + 1);
 	KUNIT_EXPECT_TRUE(test, is_vmalloc_addr(job->given[0]));
 	/* All but the 40 blocks that the context will free. */
 	pymt_give_many(job->cache, blocks + 40, (16 + 32) * 8 - 40);

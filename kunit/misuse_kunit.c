@@ -406,12 +406,12 @@ static void no_cache(struct kunit *test)
 /* ----------------------------------------------------------------- gfp ---- */
 
 static const gfp_t zones[] = { __GFP_DMA, __GFP_DMA32, __GFP_HIGHMEM, __GFP_MOVABLE,
-			       __GFP_DMA | __GFP_MOVABLE, __GFP_COMP };
+			       __GFP_DMA | __GFP_MOVABLE };
 
 static void zone_desc(const gfp_t *gfp, char *desc)
 {
 	static const char * const names[] = { "dma", "dma32", "highmem", "movable",
-					      "dma-and-movable", "comp" };
+					      "dma-and-movable" };
 
 	strscpy(desc, names[gfp - zones], KUNIT_PARAM_DESC_SIZE);
 }

@@ -174,12 +174,14 @@ static void misaligned_memory(struct kunit *test)
 		kunit_skip(test, "only a test provider can be told to misbehave");
 	th->provider->misalign = true;
 	KUNIT_EXPECT_NULL(test, pym_cache_alloc(cache, GFP_KERNEL));
+	flush_work(&th->heap->reap_work);
 	pymt_stats(test, th->heap, &before);
 	calls = pymt_calls(th);
 	KUNIT_EXPECT_GT(test, calls, 0);
 	pymt_expect_misuse(test, PYM_MISUSE_PROVIDER, calls);
 	KUNIT_EXPECT_NULL(test, pym_cache_alloc(cache, GFP_KERNEL));
 	pymt_expect_misuse(test, PYM_MISUSE_PROVIDER, pymt_calls(th) - calls);
+	flush_work(&th->heap->reap_work);
 	pymt_stats(test, th->heap, &after);
 	pymt_expect_same(test, &before, &after);
 	KUNIT_EXPECT_EQ(test, after.failures, before.failures + 1);

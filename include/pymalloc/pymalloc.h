@@ -517,7 +517,7 @@ struct pym_heap *pym_owner(const void *p);
  * @malloc: as pym_malloc()
  * @calloc: as pym_calloc()
  * @realloc: as pym_realloc()
- * @free: as pym_free(); never called for NULL, which has no heap
+ * @free: as pym_free(); NULL, which has no heap, is given to the default heap's
  *
  * A wrapper does its own work and calls the function it replaced, with the
  * replaced @ctx. It returns the very block that function returned: blocks are

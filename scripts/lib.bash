@@ -42,6 +42,8 @@ progress() {
 	mkdir -p "$(dirname "$log")"
 	"$@" >"$log" 2>&1 </dev/null &
 	pid=$!
+	# A background job does not hear Ctrl-C.
+	trap 'kill "$pid" 2>/dev/null; exit 130' INT TERM
 	while kill -0 "$pid" 2>/dev/null; do
 		sleep 0.5
 		tick=$((tick + 1))
@@ -50,6 +52,7 @@ progress() {
 		fi
 	done
 	wait "$pid" || rc=$?
+	trap - INT TERM
 	if ((rc)); then
 		say "--- end of $log"
 		tail -n 20 "$log" >&2
@@ -186,13 +189,13 @@ apt_newest() {
 apt_unpack() {
 	local dir=$1 debs
 	shift
-	debs=$(mktemp -d "$PYM_CACHE/debs.XXXXXX")
+	mkdir -p "$dir"
+	debs=$(mktemp -d "$dir/.debs.XXXXXX")
 	if ! (cd "$debs" && progress "downloading $*" "$apt_dir/download.log" no_status \
 		apt_private apt-get download "$@"); then
 		rm -rf "$debs"
 		return 1
 	fi
-	mkdir -p "$dir"
 	local deb
 	for deb in "$debs"/*.deb; do
 		dpkg-deb -x "$deb" "$dir" || return 1

@@ -99,18 +99,18 @@ void *pym_large_alloc(struct pym_heap *heap, size_t n, gfp_t gfp)
 	}
 	bytes = held(large);
 
-	raw_spin_lock_irqsave(&heap->lock, flags);
+	/* Both at once, so that a count of the records is the heap's count. */
+	shard = shard_of(large->ptr);
+	raw_spin_lock_irqsave(&shard->lock, flags);
+	rb_add(&large->node, &shard->root, ptr_less);
+	raw_spin_lock(&heap->lock);
 	heap->acct.in_flight -= charged;
 	heap->acct.held -= charged - bytes;
 	heap->acct.pass_through += bytes;
 	heap->acct.moves++;
 	heap->nr_large++;
 	list_add(&large->list, &heap->large);
-	raw_spin_unlock_irqrestore(&heap->lock, flags);
-
-	shard = shard_of(large->ptr);
-	raw_spin_lock_irqsave(&shard->lock, flags);
-	rb_add(&large->node, &shard->root, ptr_less);
+	raw_spin_unlock(&heap->lock);
 	raw_spin_unlock_irqrestore(&shard->lock, flags);
 	return large->ptr;
 }
@@ -256,20 +256,21 @@ static void free_deferred(struct work_struct *work)
 	}
 }
 
-/* Off the heap's list; its bytes are in flight from now on. */
-static void unlist(struct pym_large *large)
+/* Off both lists; its bytes are in flight from now on. */
+static void unlist(struct shard *shard, struct pym_large *large)
 {
 	struct pym_heap *heap = large->heap;
 	size_t bytes = held(large);
-	unsigned long flags;
 
-	raw_spin_lock_irqsave(&heap->lock, flags);
+	lockdep_assert_held(&shard->lock);
+	rb_erase(&large->node, &shard->root);
+	raw_spin_lock(&heap->lock);
 	list_del(&large->list);
 	heap->nr_large--;
 	heap->acct.pass_through -= bytes;
 	heap->acct.in_flight += bytes;
 	heap->acct.moves++;
-	raw_spin_unlock_irqrestore(&heap->lock, flags);
+	raw_spin_unlock(&heap->lock);
 }
 
 /**
@@ -288,12 +289,11 @@ bool pym_large_free(const void *p)
 	raw_spin_lock_irqsave(&shard->lock, flags);
 	large = find_locked(shard, p);
 	if (large)
-		rb_erase(&large->node, &shard->root);
+		unlist(shard, large);
 	raw_spin_unlock_irqrestore(&shard->lock, flags);
 	if (!large)
 		return false;
 
-	unlist(large);
 	if (pym_may_obtain() && (!is_vmalloc_addr(p) || pym_may_sleep())) {
 		release(large);
 	} else {
@@ -323,9 +323,8 @@ void pym_large_free_all(struct pym_heap *heap)
 			break;
 		shard = shard_of(large->ptr);
 		raw_spin_lock_irqsave(&shard->lock, flags);
-		rb_erase(&large->node, &shard->root);
+		unlist(shard, large);
 		raw_spin_unlock_irqrestore(&shard->lock, flags);
-		unlist(large);
 		release(large);
 	}
 	/* Those freed before, from a context that could not, name the heap. */

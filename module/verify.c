@@ -217,13 +217,20 @@ static void check_buckets(struct walk *w, unsigned int nr)
 
 /* ------------------------------------------------------------------ sums -- */
 
-static void check_order_sums(struct walk *w, unsigned int nr)
+static void check_order_sums(struct walk *w, unsigned int nr, u64 moves)
 {
-	struct pym_order *order = w->heap->order[nr];
+	struct pym_heap *heap = w->heap;
+	struct pym_order *order = heap->order[nr];
+	unsigned long flags;
+	bool bad;
 
-	if (order->nr_arenas != w->sum[nr].arenas || order->present != w->sum[nr].present ||
-	    order->free != w->sum[nr].free || order->virgin != w->sum[nr].virgin ||
-	    order->nr_idle != w->sum[nr].idle || order->holes_total != w->sum[nr].holes)
+	raw_spin_lock_irqsave(&heap->lock, flags);
+	bad = moves == heap->acct.moves &&
+	      (order->nr_arenas != w->sum[nr].arenas || order->present != w->sum[nr].present ||
+	       order->free != w->sum[nr].free || order->virgin != w->sum[nr].virgin ||
+	       order->nr_idle != w->sum[nr].idle || order->holes_total != w->sum[nr].holes);
+	raw_spin_unlock_irqrestore(&heap->lock, flags);
+	if (bad)
 		broken(w, "heap-count",
 		       "order %u: arenas %u/%lu, present %lu/%lu, free %lu/%lu, virgin %lu/%lu, idle %u/%lu, holes %lu/%lu (counter/sum)",
 		       nr, order->nr_arenas, w->sum[nr].arenas, order->present,
@@ -305,14 +312,20 @@ static void check_large(struct walk *w)
 {
 	struct pym_heap *heap = w->heap;
 	u64 moves = read_moves(heap);
-	size_t bytes;
-	unsigned long n = pym_large_count(heap, &bytes);
+	unsigned long flags, n, counted;
+	size_t bytes, held;
+	bool bad;
 
-	if (moves == read_moves(heap) &&
-	    (n != heap->nr_large || bytes != heap->acct.pass_through))
+	n = pym_large_count(heap, &bytes);
+	raw_spin_lock_irqsave(&heap->lock, flags);
+	counted = heap->nr_large;
+	held = heap->acct.pass_through;
+	bad = moves == heap->acct.moves && (n != counted || bytes != held);
+	raw_spin_unlock_irqrestore(&heap->lock, flags);
+	if (bad)
 		broken(w, "heap-count",
 		       "%lu pass-through records of %zu bytes, counted %lu of %zu",
-		       n, bytes, heap->nr_large, heap->acct.pass_through);
+		       n, bytes, counted, held);
 }
 
 /**
@@ -342,12 +355,11 @@ unsigned int pym_heap_verify(struct pym_heap *heap, pym_verify_fn fn, void *ctx)
 	for (i = 0; i < PYM_NR_ORDERS; i++)
 		if (READ_ONCE(heap->order[i]))
 			check_buckets(&w, i);
-	if (moves == read_moves(heap)) {
-		for (i = 0; i < PYM_NR_ORDERS; i++)
-			if (heap->order[i])
-				check_order_sums(&w, i);
+	for (i = 0; i < PYM_NR_ORDERS; i++)
+		if (READ_ONCE(heap->order[i]))
+			check_order_sums(&w, i, moves);
+	if (moves == read_moves(heap))
 		visit_caches(&w, check_cache_sums);
-	}
 	check_large(&w);
 	check_ledger(&w);
 	return w.nr_broken;

@@ -164,9 +164,15 @@ static void visit_caches(struct pym_heap *heap, void (*fn)(struct pym_cache *cac
 		fn(cache);
 }
 
-static void free_everything(struct pym_heap *heap)
+/* No cache has a pool any more, and no arena is the heap's. */
+static void forget_everything(struct pym_heap *heap)
 {
 	visit_caches(heap, pym_cache_forget);
+	pym_heap_retire_arenas(heap);
+}
+
+static void release_everything(struct pym_heap *heap)
+{
 	pym_heap_release_arenas(heap);
 	pym_large_free_all(heap);
 }
@@ -184,7 +190,8 @@ static void destroy_heap(struct pym_heap *heap)
 	mutex_unlock(&pym_registry);
 
 	pym_hooks_drop(heap);
-	free_everything(heap);
+	forget_everything(heap);
+	release_everything(heap);
 	visit_caches(heap, pym_cache_release);
 	pym_heap_exit_arenas(heap);
 	WARN_ON(heap->acct.held != kmalloc_size_roundup(sizeof(*heap)));
@@ -215,9 +222,12 @@ void pym_heap_reset(struct pym_heap *heap)
 	might_sleep();
 	if (is_default(heap, "reset", _RET_IP_))
 		return;
+	/* In between, caches and arenas contradict each other: no reader then. */
 	mutex_lock(&pym_registry);
-	free_everything(heap);
+	forget_everything(heap);
 	mutex_unlock(&pym_registry);
+	/* The provider is called with no lock held. */
+	release_everything(heap);
 }
 EXPORT_SYMBOL_GPL(pym_heap_reset);
 

@@ -464,6 +464,7 @@ bool pym_pool_put(struct pym_pool *pool);
 
 void pym_heap_reap(struct pym_heap *heap);
 size_t pym_heap_trim(struct pym_heap *heap);
+void pym_heap_retire_arenas(struct pym_heap *heap);
 void pym_heap_release_arenas(struct pym_heap *heap);
 void pym_heap_init_arenas(struct pym_heap *heap);
 void pym_heap_exit_arenas(struct pym_heap *heap);

@@ -167,28 +167,35 @@ size_t pym_heap_trim(struct pym_heap *heap)
 EXPORT_SYMBOL_IF_KUNIT(pym_heap_trim);
 
 /**
- * pym_heap_release_arenas() - give every arena back, whatever is in it
+ * pym_heap_retire_arenas() - take every arena off the lists, whatever is in it
  * @heap: a heap that nobody uses
  *
- * Context: Task context, may sleep.
+ * Context: Task context. pym_heap_release_arenas() must follow.
  */
-void pym_heap_release_arenas(struct pym_heap *heap)
+void pym_heap_retire_arenas(struct pym_heap *heap)
 {
 	struct pym_arena *arena;
 	unsigned long flags;
 
-	for (;;) {
+	do {
 		raw_spin_lock_irqsave(&heap->lock, flags);
 		arena = list_first_entry_or_null(&heap->arenas, struct pym_arena, all);
 		if (arena)
 			pym_arena_retire(heap, heap->order[arena->order], arena);
 		raw_spin_unlock_irqrestore(&heap->lock, flags);
-		if (!arena)
-			break;
-		reap_now(heap);
-	}
-	flush_work(&heap->reap_work);
+	} while (arena);
+}
+
+/**
+ * pym_heap_release_arenas() - give every retired arena back, now
+ * @heap: a heap that nobody uses
+ *
+ * Context: Task context, may sleep, no lock of ours held.
+ */
+void pym_heap_release_arenas(struct pym_heap *heap)
+{
 	reap_now(heap);
+	flush_work(&heap->reap_work);
 }
 
 void pym_heap_init_arenas(struct pym_heap *heap)

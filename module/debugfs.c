@@ -293,8 +293,8 @@ static void copy_cells(struct pym_heap *heap, struct pym_arena *arena, struct ce
 }
 
 static void visit_arenas(struct seq_file *m,
-			   void (*show)(struct seq_file *m, struct pym_arena *arena,
-					const struct cell *cells))
+			 void (*show)(struct seq_file *m, struct pym_arena *arena,
+				      const struct cell *cells))
 {
 	struct cell cells[PYM_ARENA_MAX_POOLS];
 	struct pym_arena *arena;

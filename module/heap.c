@@ -11,7 +11,7 @@
 /* Every heap, the caches of each, and their names. */
 DEFINE_MUTEX(pym_registry);
 EXPORT_SYMBOL_IF_KUNIT(pym_registry);
-LIST_HEAD(pym_heaps);
+struct list_head pym_heaps = LIST_HEAD_INIT(pym_heaps);
 EXPORT_SYMBOL_IF_KUNIT(pym_heaps);
 struct pym_heap *pym_default_heap;
 EXPORT_SYMBOL_IF_KUNIT(pym_default_heap);

@@ -220,36 +220,30 @@ static const struct pym_heap_ops base_ops = {
 	.free	 = base_free,
 };
 
-/* The heap's hooks, to be left with leave_hooks(), or NULL. */
-static const struct pym_heap_ops *enter_hooks(struct pym_heap *heap, int *idx)
+/* Does any heap have hooks, and may they be called? SRCU is not for NMI. */
+static __always_inline bool has_hooks(void)
+{
+	return static_branch_unlikely(&hooks_key) && !in_nmi();
+}
+
+/* The heap's hooks, or NULL; under hooks_srcu. */
+static const struct pym_heap_ops *hooks_of(struct pym_heap *heap)
 {
 	struct pym_hooks *hooks;
 
-	if (!static_branch_unlikely(&hooks_key) || in_nmi())
+	if (!heap)
 		return NULL;
-	*idx = srcu_read_lock(&hooks_srcu);
 	hooks = srcu_dereference(heap->hooks, &hooks_srcu);
-	if (hooks)
-		return &hooks->ops;
-	srcu_read_unlock(&hooks_srcu, *idx);
-	return NULL;
-}
-
-static void leave_hooks(int idx)
-{
-	srcu_read_unlock(&hooks_srcu, idx);
+	return hooks ? &hooks->ops : NULL;
 }
 
 void pym_heap_get_ops(struct pym_heap *heap, struct pym_heap_ops *ops)
 {
-	const struct pym_heap_ops *hooks;
-	int idx;
+	int idx = srcu_read_lock(&hooks_srcu);
+	const struct pym_heap_ops *hooks = hooks_of(heap ?: pym_default_heap);
 
-	heap = heap ?: pym_default_heap;
-	hooks = enter_hooks(heap, &idx);
 	*ops = hooks ? *hooks : base_ops;
-	if (hooks)
-		leave_hooks(idx);
+	srcu_read_unlock(&hooks_srcu, idx);
 }
 EXPORT_SYMBOL_GPL(pym_heap_get_ops);
 
@@ -299,40 +293,6 @@ void pym_hooks_drop(struct pym_heap *heap)
 		replace_hooks(heap, NULL);
 }
 
-/* ------------------------------------------------------------ public API -- */
-
-void *pym_malloc(struct pym_heap *heap, size_t n, gfp_t gfp)
-{
-	const struct pym_heap_ops *hooks;
-	void *p;
-	int idx;
-
-	heap = heap ?: pym_default_heap;
-	hooks = enter_hooks(heap, &idx);
-	if (likely(!hooks))
-		return do_malloc(heap, n, gfp, _RET_IP_);
-	p = hooks->malloc(hooks->ctx, heap, n, gfp);
-	leave_hooks(idx);
-	return p;
-}
-EXPORT_SYMBOL_GPL(pym_malloc);
-
-void *pym_calloc(struct pym_heap *heap, size_t n, size_t size, gfp_t gfp)
-{
-	const struct pym_heap_ops *hooks;
-	void *p;
-	int idx;
-
-	heap = heap ?: pym_default_heap;
-	hooks = enter_hooks(heap, &idx);
-	if (likely(!hooks))
-		return do_calloc(heap, n, size, gfp, _RET_IP_);
-	p = hooks->calloc(hooks->ctx, heap, n, size, gfp);
-	leave_hooks(idx);
-	return p;
-}
-EXPORT_SYMBOL_GPL(pym_calloc);
-
 /* The heap whose hooks an operation on @p goes through. */
 static struct pym_heap *heap_of(const void *p)
 {
@@ -341,44 +301,95 @@ static struct pym_heap *heap_of(const void *p)
 	return find_block(p, &block) ? block.heap : NULL;
 }
 
+/*
+ * What the functions below do while any heap has hooks. Out of line, so that
+ * without hooks they save no register and make no frame.
+ */
+static noinline void *hooked_malloc(struct pym_heap *heap, size_t n, gfp_t gfp, unsigned long ip)
+{
+	int idx = srcu_read_lock(&hooks_srcu);
+	const struct pym_heap_ops *hooks = hooks_of(heap);
+	void *p;
+
+	p = hooks ? hooks->malloc(hooks->ctx, heap, n, gfp) : do_malloc(heap, n, gfp, ip);
+	srcu_read_unlock(&hooks_srcu, idx);
+	return p;
+}
+
+static noinline void *hooked_calloc(struct pym_heap *heap, size_t n, size_t size, gfp_t gfp,
+				    unsigned long ip)
+{
+	int idx = srcu_read_lock(&hooks_srcu);
+	const struct pym_heap_ops *hooks = hooks_of(heap);
+	void *p;
+
+	p = hooks ? hooks->calloc(hooks->ctx, heap, n, size, gfp) :
+		    do_calloc(heap, n, size, gfp, ip);
+	srcu_read_unlock(&hooks_srcu, idx);
+	return p;
+}
+
+static noinline void *hooked_realloc(struct pym_heap *heap, void *p, size_t n, gfp_t gfp,
+				     unsigned long ip)
+{
+	struct pym_heap *via = p ? heap_of(p) : heap ?: pym_default_heap;
+	int idx = srcu_read_lock(&hooks_srcu);
+	const struct pym_heap_ops *hooks = hooks_of(via);
+	void *new;
+
+	new = hooks ? hooks->realloc(hooks->ctx, heap ?: via, p, n, gfp) :
+		      do_realloc(heap, p, n, gfp, ip);
+	srcu_read_unlock(&hooks_srcu, idx);
+	return new;
+}
+
+static noinline void hooked_free(const void *p, unsigned long ip)
+{
+	struct pym_heap *via = p ? heap_of(p) : pym_default_heap;
+	int idx = srcu_read_lock(&hooks_srcu);
+	const struct pym_heap_ops *hooks = hooks_of(via);
+
+	if (hooks)
+		hooks->free(hooks->ctx, via, p);
+	else if (p)
+		do_free(p, ip);
+	srcu_read_unlock(&hooks_srcu, idx);
+}
+
+/* ------------------------------------------------------------ public API -- */
+
+void *pym_malloc(struct pym_heap *heap, size_t n, gfp_t gfp)
+{
+	heap = heap ?: pym_default_heap;
+	if (has_hooks())
+		return hooked_malloc(heap, n, gfp, _RET_IP_);
+	return do_malloc(heap, n, gfp, _RET_IP_);
+}
+EXPORT_SYMBOL_GPL(pym_malloc);
+
+void *pym_calloc(struct pym_heap *heap, size_t n, size_t size, gfp_t gfp)
+{
+	heap = heap ?: pym_default_heap;
+	if (has_hooks())
+		return hooked_calloc(heap, n, size, gfp, _RET_IP_);
+	return do_calloc(heap, n, size, gfp, _RET_IP_);
+}
+EXPORT_SYMBOL_GPL(pym_calloc);
+
 void *pym_realloc(struct pym_heap *heap, void *p, size_t n, gfp_t gfp)
 {
-	const struct pym_heap_ops *hooks = NULL;
-	struct pym_heap *via;
-	void *new;
-	int idx;
-
-	if (static_branch_unlikely(&hooks_key)) {
-		via = p ? heap_of(p) : heap ?: pym_default_heap;
-		if (via)
-			hooks = enter_hooks(via, &idx);
-	}
-	if (likely(!hooks))
-		return do_realloc(heap, p, n, gfp, _RET_IP_);
-	new = hooks->realloc(hooks->ctx, heap ?: via, p, n, gfp);
-	leave_hooks(idx);
-	return new;
+	if (has_hooks())
+		return hooked_realloc(heap, p, n, gfp, _RET_IP_);
+	return do_realloc(heap, p, n, gfp, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(pym_realloc);
 
 void pym_free(const void *p)
 {
-	const struct pym_heap_ops *hooks = NULL;
-	struct pym_heap *via;
-	int idx;
-
-	if (static_branch_unlikely(&hooks_key)) {
-		via = p ? heap_of(p) : pym_default_heap;
-		if (via)
-			hooks = enter_hooks(via, &idx);
-	}
-	if (likely(!hooks)) {
-		if (likely(p))
-			do_free(p, _RET_IP_);
-		return;
-	}
-	hooks->free(hooks->ctx, via, p);
-	leave_hooks(idx);
+	if (has_hooks())
+		hooked_free(p, _RET_IP_);
+	else if (p)
+		do_free(p, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(pym_free);
 

@@ -500,8 +500,11 @@ struct pym_heap *pym_owner(const void *p);
  *
  * Return: the new value of @p, NULL on failure.
  */
-#define pym_resize(p, type, n, gfp) \
-	((p) = (type *)pym_realloc(NULL, (p), size_mul((n), sizeof(type)), (gfp)))
+#define pym_resize(p, type, n, gfp) ({					\
+	type **__pym_p = &(p);						\
+									\
+	*__pym_p = pym_realloc(NULL, *__pym_p, size_mul((n), sizeof(type)), (gfp)); \
+})
 
 /**
  * pym_del() - free what pym_new() or pym_resize() returned

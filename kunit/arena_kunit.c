@@ -201,7 +201,8 @@ static void order_against_model(struct kunit *test)
 				arena = pymt_pool(test, blocks[live])->arena;
 				bad += hweight64(arena->free) + 1 != fewest;
 				/* A virgin one only if the arena has no other. */
-				unused += virgin_pools(heap) < virgin && arena->free != arena->virgin;
+				if (virgin_pools(heap) < virgin)
+					unused += arena->free != arena->virgin;
 				taken++;
 			}
 			live++;

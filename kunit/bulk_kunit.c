@@ -18,6 +18,7 @@ static void bulk_desc(const size_t *n, char *desc)
 {
 	scnprintf(desc, KUNIT_PARAM_DESC_SIZE, "%zu-blocks", *n);
 }
+
 KUNIT_ARRAY_PARAM(bulk, bulk_sizes, bulk_desc);
 
 static void bulk_round(struct kunit *test)
@@ -43,25 +44,42 @@ static void bulk_round(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, stats_of(cache).frees, n);
 }
 
-/* The same blocks in the same order as one by one. */
-static void bulk_as_one_by_one(struct kunit *test)
+/* A cache in a fresh heap, with every third of its first 100 blocks free. */
+static struct pym_cache *make_gaps(struct kunit *test)
 {
-	struct pym_cache *cache = pymt_cache(test, pymt_heap(test)->heap, 512);
-	void **one = pymt_array(test, 100), **many = pymt_array(test, 100);
+	struct pym_cache *cache = pymt_cache(test, pymt_open(test, PYMT_SPLIT, NULL)->heap, 512);
+	void **blocks = pymt_array(test, 100);
 	int i;
 
-	pymt_take_many(test, cache, one, 100);
-	pymt_give_many(cache, one, 100);
-	pym_heap_shrink(pymt_heap(test)->heap);
-	pymt_take_many(test, cache, one, 100);
-	for (i = 1; i < 100; i += 3)
-		pym_cache_free(cache, one[i]);
-	KUNIT_EXPECT_EQ(test, pym_cache_alloc_bulk(cache, GFP_KERNEL, 33, many), 33);
-	pym_cache_free_bulk(cache, 33, many);
-	for (i = 0; i < 33; i++)
-		one[i] = pymt_take(test, cache);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).live, 100);
-	pym_heap_reset(pymt_heap(test)->heap);
+	pymt_take_many(test, cache, blocks, 100);
+	for (i = 0; i < 100; i += 3)
+		pym_cache_free(cache, blocks[i]);
+	return cache;
+}
+
+static u64 place_of(struct kunit *test, const void *block)
+{
+	struct pym_pool *pool = pymt_pool(test, block);
+
+	return (u64)pool->arena->id << 32 | pool->index << 16 | (block - pool->base);
+}
+
+/* The same blocks, in the same order, as one by one. */
+static void bulk_as_one_by_one(struct kunit *test)
+{
+	struct pym_cache *one = make_gaps(test), *many = make_gaps(test);
+	void **a = pymt_array(test, 60), **b = pymt_array(test, 60);
+	unsigned int i, bad = 0;
+
+	pymt_take_many(test, one, a, 60);
+	KUNIT_EXPECT_EQ(test, pym_cache_alloc_bulk(many, GFP_KERNEL, 60, b), 60);
+	for (i = 0; i < 60; i++)
+		bad += place_of(test, a[i]) != place_of(test, b[i]);
+	KUNIT_EXPECT_EQ_MSG(test, bad, 0, "blocks in another place");
+	pym_cache_free_bulk(many, 60, b);
+	pymt_give_many(one, a, 60);
+	KUNIT_EXPECT_EQ(test, stats_of(many).live, stats_of(one).live);
+	KUNIT_EXPECT_EQ(test, stats_of(many).pools, stats_of(one).pools);
 }
 
 static void bulk_all_or_nothing(struct kunit *test)
@@ -225,7 +243,8 @@ static void ctor_in_bulk(struct kunit *test)
 
 	pymt_take_many(test, cache, (void **)blocks, 40);
 	pym_cache_free_bulk(cache, 20, (void **)blocks);
-	KUNIT_EXPECT_EQ(test, pym_cache_alloc_bulk(cache, GFP_KERNEL, 60, (void **)blocks + 40), 60);
+	KUNIT_EXPECT_EQ(test, pym_cache_alloc_bulk(cache, GFP_KERNEL, 60, (void **)blocks + 40),
+			60);
 	for (i = 20; i < 100; i++)
 		bad += blocks[i]->magic != MADE || blocks[i]->times != 1;
 	KUNIT_EXPECT_EQ_MSG(test, bad, 0, "blocks not constructed exactly once");

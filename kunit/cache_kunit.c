@@ -109,6 +109,7 @@ static void bad_args_desc(const struct bad_args *bad, char *desc)
 {
 	strscpy(desc, bad->desc, KUNIT_PARAM_DESC_SIZE);
 }
+
 KUNIT_ARRAY_PARAM(bad_args, bad_args, bad_args_desc);
 
 static void create_refuses(struct kunit *test)
@@ -183,6 +184,7 @@ static void align_desc(const size_t *align, char *desc)
 {
 	scnprintf(desc, KUNIT_PARAM_DESC_SIZE, "align-%zu", *align);
 }
+
 KUNIT_ARRAY_PARAM(aligns, aligns, align_desc);
 
 static void blocks_are_aligned(struct kunit *test)
@@ -450,4 +452,5 @@ static struct kunit_suite cache_suite = {
 	.exit = pymt_exit,
 	.test_cases = cache_cases,
 };
+
 kunit_test_suites(&cache_suite);

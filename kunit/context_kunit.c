@@ -17,8 +17,10 @@
 #include <linux/timer.h>
 #include "fixture.h"
 
-enum context { PREEMPT_OFF, RCU_READER, BH_OFF, IRQS_OFF, SOFTIRQ_TIMER, SOFTIRQ_TASKLET,
-	       HARDIRQ_WORK, HARDIRQ_TIMER, NR_CONTEXTS };
+enum context {
+	PREEMPT_OFF, RCU_READER, BH_OFF, IRQS_OFF, SOFTIRQ_TIMER, SOFTIRQ_TASKLET,
+	HARDIRQ_WORK, HARDIRQ_TIMER, NR_CONTEXTS
+};
 
 static const enum context contexts[NR_CONTEXTS] = {
 	PREEMPT_OFF, RCU_READER, BH_OFF, IRQS_OFF, SOFTIRQ_TIMER, SOFTIRQ_TASKLET,
@@ -34,6 +36,7 @@ static void context_desc(const enum context *context, char *desc)
 
 	strscpy(desc, names[*context], KUNIT_PARAM_DESC_SIZE);
 }
+
 KUNIT_ARRAY_PARAM(contexts, contexts, context_desc);
 
 /* One call of fn(ctx) in some context. */
@@ -384,4 +387,5 @@ static struct kunit_suite context_suite = {
 	.exit = pymt_exit,
 	.test_cases = context_cases,
 };
+
 kunit_test_suites(&context_suite);

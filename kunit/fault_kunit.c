@@ -185,9 +185,11 @@ static void drop_hooks(struct scene *s)
 	pym_heap_set_ops(s->heap, NULL);
 }
 
-enum { HEAP_CREATE, CACHE_CREATE, CACHE_ALLOC, CACHE_ALLOC_WIDE, CACHE_ZALLOC, CACHE_BULK,
-       MALLOC_SMALL, MALLOC_LARGE, MALLOC_HUGE, CALLOC, GROW, GROW_OUT, GROW_LARGE, SHRINK,
-       SHRINK_IN, SET_OPS, NR_OPERATIONS };
+enum {
+	HEAP_CREATE, CACHE_CREATE, CACHE_ALLOC, CACHE_ALLOC_WIDE, CACHE_ZALLOC, CACHE_BULK,
+	MALLOC_SMALL, MALLOC_LARGE, MALLOC_HUGE, CALLOC, GROW, GROW_OUT, GROW_LARGE, SHRINK,
+	SHRINK_IN, SET_OPS, NR_OPERATIONS
+};
 
 static const struct operation operations[NR_OPERATIONS] = {
 	[HEAP_CREATE]	   = { "heap-create", NULL, create_heap, destroy_heap },
@@ -370,6 +372,7 @@ static const struct fault_case provider_walks[] = {
 	BOTH(CACHE_ZALLOC), BOTH(CACHE_BULK), BOTH(MALLOC_SMALL), BOTH(MALLOC_LARGE),
 	BOTH(CALLOC), BOTH(GROW), BOTH(GROW_OUT), BOTH(SHRINK), BOTH(SHRINK_IN), BOTH(SET_OPS),
 };
+
 KUNIT_ARRAY_PARAM(provider_walks, provider_walks, fault_desc);
 
 static bool uses_provider(const struct fault_case *c)
@@ -409,6 +412,7 @@ static const struct fault_case kernel_walks[] = {
 	ALL(MALLOC_HUGE), ALL(CALLOC), ALL(GROW), ALL(GROW_OUT), ALL(GROW_LARGE), ALL(SHRINK),
 	ALL(SHRINK_IN), ALL(SET_OPS),
 };
+
 KUNIT_ARRAY_PARAM(kernel_walks, kernel_walks, fault_desc);
 
 #ifdef CONFIG_FAULT_INJECTION
@@ -434,7 +438,7 @@ static void kernel_fails(struct kunit *test)
 	unsigned int failures = 0;
 
 	if (!injection_works())
-		kunit_skip(test, "fault injection spares GFP_KERNEL: set ignore-gfp-wait and ignore-gfp-highmem to N, min-order to 0, verbose to 0 in /sys/kernel/debug/fail_page_alloc and failslab");
+		kunit_skip(test, "GFP_KERNEL is spared: set {fail_page_alloc,failslab}/ignore-gfp-wait to N");
 	walk(test, c->operation, c->kind, &kernel_once, &failures);
 	if (operations[c->operation].never_fails)
 		KUNIT_EXPECT_EQ(test, failures, 0);
@@ -458,4 +462,5 @@ static struct kunit_suite fault_suite = {
 	.exit = pymt_exit,
 	.test_cases = fault_cases,
 };
+
 kunit_test_suites(&fault_suite);

@@ -341,4 +341,5 @@ static struct kunit_suite hooks_suite = {
 	.exit = pymt_exit,
 	.test_cases = hooks_cases,
 };
+
 kunit_test_suites(&hooks_suite);

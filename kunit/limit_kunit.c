@@ -30,7 +30,7 @@ static void on_limit(struct pym_heap *heap, size_t wanted, void *ctx)
 	pym_free(l->relief);
 	l->relief = NULL;
 	if (l->sleep)
-		msleep(1);
+		usleep_range(1000, 2000);
 }
 
 static struct limited *limited_heap(struct kunit *test, size_t limit)
@@ -55,12 +55,15 @@ static struct pym_heap_stats stats_of(struct kunit *test, struct limited *l)
 	return stats;
 }
 
+/* More blocks than any limit here allows: a limit that fails must not hang. */
+#define TOO_MANY	5000
+
 /* Allocate until it fails; returns how many. They are not freed. */
 static unsigned int exhaust(struct limited *l, size_t n)
 {
 	unsigned int done = 0;
 
-	while (pym_malloc(l->th->heap, n, GFP_KERNEL))
+	while (done < TOO_MANY && pym_malloc(l->th->heap, n, GFP_KERNEL))
 		done++;
 	return done;
 }
@@ -71,6 +74,7 @@ static void limit_desc(const size_t *limit, char *desc)
 {
 	scnprintf(desc, KUNIT_PARAM_DESC_SIZE, "%zu-bytes", *limit);
 }
+
 KUNIT_ARRAY_PARAM(limits, limits, limit_desc);
 
 /* Close to the limit, never beyond it: an arena that is too large is halved. */
@@ -112,7 +116,7 @@ static void caches_within_limit(struct kunit *test)
 	struct pym_cache *cache = pymt_cache(test, l->th->heap, 512);
 	unsigned int n = 0;
 
-	while (pym_cache_alloc(cache, GFP_KERNEL))
+	while (n < TOO_MANY && pym_cache_alloc(cache, GFP_KERNEL))
 		n++;
 	KUNIT_EXPECT_LE(test, stats_of(test, l).high, limit);
 	KUNIT_EXPECT_EQ(test, stats_of(test, l).live, n);
@@ -297,4 +301,5 @@ static struct kunit_suite limit_suite = {
 	.exit = pymt_exit,
 	.test_cases = limit_cases,
 };
+
 kunit_test_suites(&limit_suite);

@@ -82,6 +82,7 @@ static void size_desc(const size_t *size, char *desc)
 {
 	scnprintf(desc, KUNIT_PARAM_DESC_SIZE, "%#zx", *size);
 }
+
 KUNIT_ARRAY_PARAM(impossible, impossible, size_desc);
 
 static void impossible_sizes(struct kunit *test)
@@ -117,6 +118,7 @@ static void product_desc(const struct product *p, char *desc)
 {
 	scnprintf(desc, KUNIT_PARAM_DESC_SIZE, "%#zx-times-%#zx", p->n, p->size);
 }
+
 KUNIT_ARRAY_PARAM(overflows, overflows, product_desc);
 
 static void calloc_overflow(struct kunit *test)
@@ -137,6 +139,7 @@ static void calloc_desc(const size_t *size, char *desc)
 {
 	scnprintf(desc, KUNIT_PARAM_DESC_SIZE, "%zu-bytes", *size);
 }
+
 KUNIT_ARRAY_PARAM(calloc, calloc_sizes, calloc_desc);
 
 static void calloc_zeroes(struct kunit *test)
@@ -160,7 +163,8 @@ static void calloc_zeroes(struct kunit *test)
 
 static void malloc_with_zero_flag(struct kunit *test)
 {
-	void *keep = pymt_malloc(test, heap_of(test), 90), *p = pymt_malloc(test, heap_of(test), 90);
+	void *keep = pymt_malloc(test, heap_of(test), 90);
+	void *p = pymt_malloc(test, heap_of(test), 90);
 
 	memset(p, 0xff, 90);
 	pym_free(p);
@@ -176,6 +180,7 @@ static void malloc_with_zero_flag(struct kunit *test)
 static const size_t large_sizes[] = {
 	513, 1000, 1024, 4096, 4097, 8192, 8193, 70000, 262144, 5 * 1024 * 1024,
 };
+
 KUNIT_ARRAY_PARAM(large, large_sizes, calloc_desc);
 
 /* All of it can be used, and all of it is accounted. */
@@ -344,4 +349,5 @@ static struct kunit_suite malloc_suite = {
 	.exit = pymt_exit,
 	.test_cases = malloc_cases,
 };
+
 kunit_test_suites(&malloc_suite);

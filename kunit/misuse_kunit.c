@@ -72,7 +72,8 @@ static void double_free_of_cache_block(struct kunit *test)
 
 static void double_free_of_small(struct kunit *test)
 {
-	void *p = pymt_malloc(test, heap_of(test), 100), *keep = pymt_malloc(test, heap_of(test), 100);
+	void *p = pymt_malloc(test, heap_of(test), 100);
+	void *keep = pymt_malloc(test, heap_of(test), 100);
 	struct scene *s;
 
 	pym_free(p);
@@ -173,6 +174,7 @@ static void inside_desc(const size_t *offset, char *desc)
 {
 	scnprintf(desc, KUNIT_PARAM_DESC_SIZE, "plus-%zu", *offset);
 }
+
 KUNIT_ARRAY_PARAM(insides, insides, inside_desc);
 
 static void interior_of_cache_block(struct kunit *test)
@@ -213,8 +215,10 @@ static void tail_of_pool(struct kunit *test)
 
 static char static_data[64];
 
-enum foreign { STACK, STATIC_DATA, CODE, KMALLOCED, VMALLOCED, PAGE, USER, LOW, WILD,
-	       NON_CANONICAL, ALL_ONES, ONE, NR_FOREIGN };
+enum foreign {
+	STACK, STATIC_DATA, CODE, KMALLOCED, VMALLOCED, PAGE, USER, LOW, WILD,
+	NON_CANONICAL, ALL_ONES, ONE, NR_FOREIGN
+};
 
 static const enum foreign foreigns[NR_FOREIGN] = {
 	STACK, STATIC_DATA, CODE, KMALLOCED, VMALLOCED, PAGE, USER, LOW, WILD, NON_CANONICAL,
@@ -230,6 +234,7 @@ static void foreign_desc(const enum foreign *kind, char *desc)
 
 	strscpy(desc, names[*kind], KUNIT_PARAM_DESC_SIZE);
 }
+
 KUNIT_ARRAY_PARAM(foreigns, foreigns, foreign_desc);
 
 static void foreign_pointer(struct kunit *test, void (*fn)(struct scene *s, void *p))
@@ -415,6 +420,7 @@ static void zone_desc(const gfp_t *gfp, char *desc)
 
 	strscpy(desc, names[gfp - zones], KUNIT_PARAM_DESC_SIZE);
 }
+
 KUNIT_ARRAY_PARAM(zones, zones, zone_desc);
 
 static void zone_is_refused(struct kunit *test)

@@ -349,6 +349,7 @@ static void size_desc(const size_t *size, char *desc)
 {
 	scnprintf(desc, KUNIT_PARAM_DESC_SIZE, "%zu-bytes", *size);
 }
+
 KUNIT_ARRAY_PARAM(life, life_sizes, size_desc);
 
 static void fill_blocks(void **blocks, unsigned int n, size_t size)
@@ -436,4 +437,5 @@ static struct kunit_suite pool_suite = {
 	.exit = pymt_exit,
 	.test_cases = pool_cases,
 };
+
 kunit_test_suites(&pool_suite);

@@ -22,12 +22,14 @@ static void kind_desc(const enum pymt_kind *kind, char *desc)
 
 	strscpy(desc, names[*kind], KUNIT_PARAM_DESC_SIZE);
 }
+
 KUNIT_ARRAY_PARAM(kinds, kinds, kind_desc);
 
 /* Those that remember their calls, fill their memory and do as they are told. */
 static const enum pymt_kind test_kinds[] = {
 	PYMT_SPLIT, PYMT_PLAIN, PYMT_SPLIT_SLEEPING, PYMT_ZEROED,
 };
+
 KUNIT_ARRAY_PARAM(test_kinds, test_kinds, kind_desc);
 
 static struct pymt_heap *open_kind(struct kunit *test)
@@ -304,4 +306,5 @@ static struct kunit_suite provider_suite = {
 	.exit = pymt_exit,
 	.test_cases = provider_cases,
 };
+
 kunit_test_suites(&provider_suite);

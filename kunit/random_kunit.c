@@ -26,6 +26,11 @@ struct item {
 	u8 owner;			/* index of its cache, or FROM_MALLOC */
 };
 
+enum {
+	DID_MALLOC, DID_CALLOC, DID_CACHE, DID_FREE, DID_REALLOC, DID_BULK, DID_BULK_FREE,
+	DID_SHRINK, DID_RESET, DID_FAIL, NR_DID
+};
+
 struct model {
 	struct kunit *test;
 	struct pymt_heap *th;
@@ -39,11 +44,8 @@ struct model {
 	size_t in_blocks;
 	bool may_fail;			/* this step's allocations */
 	const char *wrong;		/* first thing that was */
-	unsigned long done[10];		/* how often what was tried */
+	unsigned long done[NR_DID];		/* how often what was tried */
 };
-
-enum { DID_MALLOC, DID_CALLOC, DID_CACHE, DID_FREE, DID_REALLOC, DID_BULK, DID_BULK_FREE,
-       DID_SHRINK, DID_RESET, DID_FAIL };
 
 static u32 below(struct model *m, u32 n)
 {
@@ -380,6 +382,7 @@ static void kind_desc(const enum pymt_kind *kind, char *desc)
 	strscpy(desc, *kind == PYMT_SPLIT ? "split" : *kind == PYMT_PLAIN ? "plain" : "pages",
 		KUNIT_PARAM_DESC_SIZE);
 }
+
 KUNIT_ARRAY_PARAM(kinds, kinds, kind_desc);
 
 static void checked_at_every_step(struct kunit *test)
@@ -410,4 +413,5 @@ static struct kunit_suite random_suite = {
 	.exit = pymt_exit,
 	.test_cases = random_cases,
 };
+
 kunit_test_suites(&random_suite);

@@ -133,6 +133,7 @@ static void change_desc(const struct change *c, char *desc)
 {
 	scnprintf(desc, KUNIT_PARAM_DESC_SIZE, "%zu-to-%zu", c->from, c->to);
 }
+
 KUNIT_ARRAY_PARAM(changes, changes, change_desc);
 
 static void content_is_kept(struct kunit *test)
@@ -345,4 +346,5 @@ static struct kunit_suite realloc_suite = {
 	.exit = pymt_exit,
 	.test_cases = realloc_cases,
 };
+
 kunit_test_suites(&realloc_suite);

@@ -91,7 +91,7 @@ static void power_of_two_blocks_aligned(struct kunit *test)
 		for (i = 0; i < ARRAY_SIZE(p); i++) {
 			p[i] = pymt_malloc(test, heap, size);
 			KUNIT_EXPECT_TRUE_MSG(test, IS_ALIGNED((unsigned long)p[i], size),
-					      "block %d of %zu bytes at %px", i, size, p[i]);
+					      "block %d of %zu bytes at %p", i, size, p[i]);
 		}
 		for (i = 0; i < ARRAY_SIZE(p); i++)
 			pym_free(p[i]);
@@ -107,7 +107,8 @@ static void pool_order_is_minimal(struct kunit *test)
 		unsigned int order = pym_stride_to_order(stride);
 
 		KUNIT_ASSERT_LT_MSG(test, order, PYM_NR_ORDERS, "stride %zu", stride);
-		KUNIT_ASSERT_GE_MSG(test, pym_pool_capacity(stride, order), 8, "stride %zu", stride);
+		KUNIT_ASSERT_GE_MSG(test, pym_pool_capacity(stride, order), PYM_POOL_MIN_BLOCKS,
+				    "stride %zu", stride);
 		if (order)
 			KUNIT_ASSERT_LT_MSG(test, pym_pool_capacity(stride, order - 1), 8,
 					    "order %u is too large for stride %zu", order, stride);
@@ -214,4 +215,5 @@ static struct kunit_suite sizeclass_suite = {
 	.exit = pymt_exit,
 	.test_cases = sizeclass_cases,
 };
+
 kunit_test_suites(&sizeclass_suite);

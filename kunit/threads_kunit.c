@@ -248,6 +248,7 @@ static void kind_desc(const enum pymt_kind *kind, char *desc)
 
 	strscpy(desc, names[*kind], KUNIT_PARAM_DESC_SIZE);
 }
+
 KUNIT_ARRAY_PARAM(kinds, kinds, kind_desc);
 
 static void two_writers(struct kunit *test)
@@ -326,4 +327,5 @@ static struct kunit_suite threads_suite = {
 	.exit = pymt_exit,
 	.test_cases = threads_cases,
 };
+
 kunit_test_suites(&threads_suite);

@@ -326,7 +326,7 @@ static struct kunit_case realloc_cases[] = {
 	KUNIT_CASE(null_with_zero_flag),
 	KUNIT_CASE(zero_does_not_free),
 	KUNIT_CASE(zero_of_pass_through),
-	KUNIT_CASE(stays_in_place_exactly),
+	KUNIT_CASE_SLOW(stays_in_place_exactly),
 	KUNIT_CASE(pass_through_stays_in_place),
 	KUNIT_CASE_PARAM(content_is_kept, changes_gen_params),
 	KUNIT_CASE(all_usable_bytes_are_kept),

@@ -314,10 +314,12 @@ static void reader_meanwhile(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, foreign, 0);
 }
 
+static const struct kunit_attributes slow = { .speed = KUNIT_SPEED_SLOW };
+
 static struct kunit_case threads_cases[] = {
-	KUNIT_CASE_PARAM(two_writers, kinds_gen_params),
-	KUNIT_CASE(two_writers_at_the_limit),
-	KUNIT_CASE_PARAM(reader_meanwhile, kinds_gen_params),
+	KUNIT_CASE_PARAM_ATTR(two_writers, kinds_gen_params, slow),
+	KUNIT_CASE_SLOW(two_writers_at_the_limit),
+	KUNIT_CASE_PARAM_ATTR(reader_meanwhile, kinds_gen_params, slow),
 	{}
 };
 

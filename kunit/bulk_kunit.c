@@ -34,7 +34,7 @@ static void bulk_round(struct kunit *test)
 	for (i = 0; i < n; i++)
 		memset(blocks[i], pymt_tag(blocks[i]), 512);
 	for (i = 0; i < n; i++)
-		bad += memchr_inv(blocks[i], pymt_tag(blocks[i]), 512) != NULL;
+		bad += !!memchr_inv(blocks[i], pymt_tag(blocks[i]), 512);
 	KUNIT_EXPECT_EQ_MSG(test, bad, 0, "blocks overlap");
 	KUNIT_EXPECT_EQ(test, stats_of(cache).live, n);
 	KUNIT_EXPECT_EQ(test, stats_of(cache).allocs, n);
@@ -130,7 +130,7 @@ static void bulk_zeroes(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, pym_cache_alloc_bulk(cache, GFP_KERNEL | __GFP_ZERO, 49, blocks + 1),
 			49);
 	for (i = 1; i < 50; i++)
-		bad += memchr_inv(blocks[i], 0, 72) != NULL;
+		bad += !!memchr_inv(blocks[i], 0, 72);
 	KUNIT_EXPECT_EQ_MSG(test, bad, 0, "blocks not zeroed");
 	pym_cache_free_bulk(cache, 50, blocks);
 }

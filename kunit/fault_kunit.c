@@ -438,7 +438,7 @@ static void kernel_fails(struct kunit *test)
 	unsigned int failures = 0;
 
 	if (!injection_works())
-		kunit_skip(test, "GFP_KERNEL is spared: set {fail_page_alloc,failslab}/ignore-gfp-wait to N");
+		kunit_skip(test, "GFP_KERNEL is spared: set ignore-gfp-wait of both to N");
 	walk(test, c->operation, c->kind, &kernel_once, &failures);
 	if (operations[c->operation].never_fails)
 		KUNIT_EXPECT_EQ(test, failures, 0);

@@ -365,7 +365,7 @@ static unsigned int count_damaged(void **blocks, unsigned int n, size_t size)
 	unsigned int i, bad = 0;
 
 	for (i = 0; i < n; i++)
-		bad += memchr_inv(blocks[i], pymt_tag(blocks[i]), size) != NULL;
+		bad += !!memchr_inv(blocks[i], pymt_tag(blocks[i]), size);
 	return bad;
 }
 

@@ -94,7 +94,7 @@ static void stays_in_place_exactly(struct kunit *test)
 			void *p = pymt_malloc(test, heap_of(test), size);
 			void *new = pym_realloc(NULL, p, n, GFP_KERNEL);
 
-			if ((new == p) != stays || !new) {
+			if (!new || (stays ? new != p : new == p)) {
 				kunit_err(test, "%zu to %zu bytes: %s\n", size, n,
 					  new == p ? "stayed" : new ? "moved" : "failed");
 				bad++;

@@ -9,7 +9,7 @@
 #include "internal.h"
 
 /* Every heap, the caches of each, and their names. */
-DEFINE_MUTEX(pym_registry);
+struct mutex pym_registry = __MUTEX_INITIALIZER(pym_registry);
 EXPORT_SYMBOL_IF_KUNIT(pym_registry);
 struct list_head pym_heaps = LIST_HEAD_INIT(pym_heaps);
 EXPORT_SYMBOL_IF_KUNIT(pym_heaps);

@@ -127,7 +127,7 @@ static void realloc_passes_arguments(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, spy->heap, heap_of(test));
 	KUNIT_EXPECT_PTR_EQ(test, spy->p, p);
 	KUNIT_EXPECT_EQ(test, spy->n, 200);
-	KUNIT_EXPECT_TRUE(test, spy->gfp == GFP_KERNEL | __GFP_ZERO);
+	KUNIT_EXPECT_TRUE(test, spy->gfp == (GFP_KERNEL | __GFP_ZERO));
 	KUNIT_EXPECT_EQ_MSG(test, spy->mallocs, 1, "what realloc does inside is its own");
 	KUNIT_EXPECT_EQ(test, spy->frees, 0);
 	pym_free(q);

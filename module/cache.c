@@ -276,9 +276,11 @@ static bool push_block(struct pym_cache *cache, struct pym_pool *pool, unsigned 
  * @ip: caller
  *
  * Context: Any but NMI, under rcu_read_lock(), no lock of ours held.
+ * Return: the heap if pym_heap_reap() is to be called after rcu_read_unlock(), so
+ * that no provider is called with preemption off; else NULL.
  */
-void pym_pool_free(struct pym_pool *pool, struct pym_cache *cache, const void *p,
-		   unsigned long ip)
+struct pym_heap *pym_pool_free(struct pym_pool *pool, struct pym_cache *cache,
+			       const void *p, unsigned long ip)
 {
 	bool wipe = !cache->ctor && want_init_on_free();
 	enum pym_slot state;
@@ -316,14 +318,14 @@ again:
 		pym_report_block(PYM_MISUSE_INTERIOR, "not the start of a block", pool, p, ip);
 		break;
 	}
-	if (reap)
-		pym_heap_reap(cache->heap);
+	return reap ? cache->heap : NULL;
 }
 
 static void cache_free(struct pym_cache *cache, const void *p, unsigned long ip)
 {
-	struct pym_pool *pool;
+	struct pym_heap *reap = NULL;
 	struct pym_cache *owner;
+	struct pym_pool *pool;
 
 	rcu_read_lock();
 	pool = pym_lookup(p);
@@ -340,7 +342,7 @@ static void cache_free(struct pym_cache *cache, const void *p, unsigned long ip)
 	}
 	owner = READ_ONCE(pool->owner);
 	if (likely(owner == cache))
-		pym_pool_free(pool, cache, p, ip);
+		reap = pym_pool_free(pool, cache, p, ip);
 	else if (!owner)
 		pym_report_block(PYM_MISUSE_DOUBLE_FREE, "block is free already", pool, p, ip);
 	else if (owner->is_class)
@@ -350,6 +352,8 @@ static void cache_free(struct pym_cache *cache, const void *p, unsigned long ip)
 		pym_report_block(PYM_MISUSE_WRONG_CACHE, "block of another cache", pool, p, ip);
 unlock:
 	rcu_read_unlock();
+	if (reap)
+		pym_heap_reap(reap);
 }
 
 /* Checks that precede every free. */

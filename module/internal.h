@@ -478,8 +478,8 @@ int pym_heap_grow(struct pym_heap *heap, unsigned int order, gfp_t gfp);
 bool pym_gfp_ok(gfp_t gfp, unsigned long ip);
 struct pym_cache *pym_class_cache(struct pym_heap *heap, unsigned int class, gfp_t gfp);
 void *pym_cache_alloc_ip(struct pym_cache *cache, gfp_t gfp, unsigned long ip);
-void pym_pool_free(struct pym_pool *pool, struct pym_cache *cache, const void *p,
-		   unsigned long ip);
+struct pym_heap *pym_pool_free(struct pym_pool *pool, struct pym_cache *cache,
+			       const void *p, unsigned long ip);
 void pym_cache_detach_pools(struct pym_cache *cache);
 void pym_cache_forget(struct pym_cache *cache);
 void pym_cache_release(struct pym_cache *cache);

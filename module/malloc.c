@@ -65,8 +65,9 @@ static void *do_calloc(struct pym_heap *heap, size_t n, size_t size, gfp_t gfp, 
 
 static void do_free(const void *p, unsigned long ip)
 {
-	struct pym_pool *pool;
+	struct pym_heap *reap = NULL;
 	struct pym_cache *owner;
+	struct pym_pool *pool;
 	size_t offset;
 
 	if (unlikely(in_nmi())) {
@@ -84,9 +85,11 @@ static void do_free(const void *p, unsigned long ip)
 			pym_report_block(PYM_MISUSE_WRONG_API,
 					 "block of a cache; use pym_cache_free()", pool, p, ip);
 		else
-			pym_pool_free(pool, owner, p, ip);
+			reap = pym_pool_free(pool, owner, p, ip);
 	}
 	rcu_read_unlock();
+	if (reap)
+		pym_heap_reap(reap);
 	if (pool || pym_large_free(p))
 		return;
 	if (pym_large_encloses(p, &offset))

@@ -73,6 +73,24 @@ static const char *check_owned(struct pym_pool *pool, struct pym_cache *cache,
 	return NULL;
 }
 
+static bool leads_to(const void *p, const struct pym_pool *pool)
+{
+	return pym_lookup(p) == pool;
+}
+
+/* The addresses of a pool and those around it; owned, so it stays what it is. */
+static const char *check_lookup(struct pym_pool *pool)
+{
+	size_t size = pym_arena_pool_size(pool->arena);
+	const void *base = pool->base;
+
+	if (!leads_to(base, pool) || !leads_to(base + size - 1, pool))
+		return "its addresses do not lead to it";
+	if (leads_to(base - 1, pool) || leads_to(base + size, pool))
+		return "an address outside leads to it";
+	return NULL;
+}
+
 static void walk_owned(struct walk *w, struct pym_pool *pool, struct pym_cache *cache)
 {
 	const char *invariant, *what = NULL;
@@ -81,6 +99,10 @@ static void walk_owned(struct walk *w, struct pym_pool *pool, struct pym_cache *
 	raw_spin_lock_irqsave(&cache->lock, flags);
 	if (pool->owner == cache) {
 		what = check_owned(pool, cache, &invariant);
+		if (!what) {
+			invariant = "lookup";
+			what = check_lookup(pool);
+		}
 		cache->seen.pools++;
 		cache->seen.full += pool->state == PYM_POOL_FULL;
 		cache->seen.live += pool->live;
@@ -90,24 +112,6 @@ static void walk_owned(struct walk *w, struct pym_pool *pool, struct pym_cache *
 	if (what)
 		broken(w, invariant, "arena %u, pool %u, cache %s: %s",
 		       pool->arena->id, pool->index, cache->name, what);
-}
-
-static bool leads_to(const void *p, const struct pym_pool *pool)
-{
-	return pym_lookup(p) == pool;
-}
-
-/* The addresses of a pool that is present, and those around it. */
-static void walk_lookup(struct walk *w, struct pym_pool *pool, const void *base)
-{
-	size_t size = pym_arena_pool_size(pool->arena);
-
-	if (!leads_to(base, pool) || !leads_to(base + size - 1, pool))
-		broken(w, "lookup", "arena %u, pool %u: its addresses do not lead to it",
-		       pool->arena->id, pool->index);
-	if (leads_to(base - 1, pool) || leads_to(base + size, pool))
-		broken(w, "lookup", "arena %u, pool %u: an address outside leads to it",
-		       pool->arena->id, pool->index);
 }
 
 /* ---------------------------------------------------------------- arenas -- */
@@ -183,13 +187,10 @@ static void walk_arena(struct walk *w, struct pym_arena *arena)
 	for (i = 0; i < arena->npools; i++) {
 		struct pym_pool *pool = &arena->pools[i];
 		struct pym_cache *owner = READ_ONCE(pool->owner);
-		const void *base = READ_ONCE(pool->base);
 
+		/* A free pool may be given back at any time, one in use is not. */
 		if (owner)
 			walk_owned(w, pool, owner);
-		/* An idle pool may be given back at any time, one in use is not. */
-		if (owner && base && READ_ONCE(pool->owner) == owner)
-			walk_lookup(w, pool, base);
 	}
 }
 

@@ -119,7 +119,7 @@ struct pym_heap_args {
 /**
  * struct pym_heap_stats - what a heap holds, all in bytes unless said
  * @limit: hard limit, 0 for none
- * @held: everything held: the sum of the nine fields that follow
+ * @held: everything held: the sum of the eight fields that follow
  * @in_blocks: live blocks, at the size the cache was created with
  * @rounding: alignment padding of live blocks and the tails of pools that no
  *	block fits in
@@ -133,7 +133,8 @@ struct pym_heap_args {
  * @arenas: number of arenas
  * @live: number of live blocks, pass-through included
  * @pass_through_live: number of live pass-through blocks
- * @limit_hits: requests that failed because of the limit
+ * @limit_hits: requests that the limit failed; a pym_realloc() that keeps its old
+ *	block because no smaller one can be had counts here and in @failures too
  * @failures: requests that failed for any reason
  * @refused: times the provider was not called because the context forbade it
  */

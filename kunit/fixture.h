@@ -74,6 +74,9 @@ enum pymt_kind {
 	PYMT_ZEROED,			/* test provider, all three flags */
 	PYMT_PAGES,			/* pym_provider_pages */
 	PYMT_VMALLOC,			/* pym_provider_vmalloc */
+	PYMT_KIND = 15,
+	/* With PYM_HEAP_FRONTS. Without, what a case did is in the pools at once. */
+	PYMT_FRONTS = 16,
 };
 
 struct pymt_heap {

@@ -144,7 +144,9 @@ struct pymt_heap *pymt_open(struct kunit *test, enum pymt_kind kind,
 	KUNIT_ASSERT_NOT_NULL(test, th);
 	if (args)
 		a = *args;
-	switch (kind) {
+	if (kind & PYMT_FRONTS)
+		a.flags |= PYM_HEAP_FRONTS;
+	switch ((unsigned int)kind & PYMT_KIND) {
 	case PYMT_SPLIT:
 		th->provider = new_provider(test, PYM_PROVIDER_ATOMIC | PYM_PROVIDER_SPLIT);
 		break;

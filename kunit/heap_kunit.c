@@ -91,7 +91,7 @@ static const struct bad_heap {
 	{ "slash-in-name", "a/b" },
 	{ "tab-in-name", "a\tb" },
 	{ "name-of-48-bytes", "0123456789abcdef0123456789abcdef0123456789abcdef" },
-	{ "flags", "bad", { .flags = 1 } },
+	{ "flags", "bad", { .flags = BIT(7) } },
 	{ "limit-below-the-heap-itself", "bad", { .limit_bytes = 1 } },
 	{ "provider-without-alloc", "bad", { .provider = &no_alloc } },
 	{ "provider-without-free", "bad", { .provider = &no_free } },

@@ -375,12 +375,18 @@ static void run(struct kunit *test, enum pymt_kind kind, unsigned int nr_items,
 		   m->done[DID_FAIL]);
 }
 
-static const enum pymt_kind kinds[] = { PYMT_SPLIT, PYMT_PLAIN, PYMT_PAGES };
+static const enum pymt_kind kinds[] = {
+	PYMT_SPLIT, PYMT_PLAIN, PYMT_PAGES, PYMT_PLAIN | PYMT_FRONTS, PYMT_PAGES | PYMT_FRONTS,
+};
 
 static void kind_desc(const enum pymt_kind *kind, char *desc)
 {
-	strscpy(desc, *kind == PYMT_SPLIT ? "split" : *kind == PYMT_PLAIN ? "plain" : "pages",
-		KUNIT_PARAM_DESC_SIZE);
+	static const char * const names[] = {
+		[PYMT_SPLIT] = "split", [PYMT_PLAIN] = "plain", [PYMT_PAGES] = "pages",
+	};
+
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%s%s", names[*kind & PYMT_KIND],
+		 *kind & PYMT_FRONTS ? "-fronts" : "");
 }
 
 KUNIT_ARRAY_PARAM(kinds, kinds, kind_desc);
@@ -395,7 +401,7 @@ static void checked_at_every_step(struct kunit *test)
 
 static void a_million_steps(struct kunit *test)
 {
-	run(test, PYMT_SPLIT, 2000, 3, 1, 1000000, 1000);
+	run(test, PYMT_PAGES | PYMT_FRONTS, 2000, 3, 1, 1000000, 1000);
 	KUNIT_EXPECT_NE(test, test->status, KUNIT_FAILURE);
 }
 

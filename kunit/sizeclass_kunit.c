@@ -194,6 +194,37 @@ static void typed_sizes_saturate(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, pym_heap_new(pymt_heap(test)->heap, u64, SIZE_MAX, GFP_KERNEL));
 }
 
+/* What the fast path asks of an offset, against what division says. */
+static unsigned long slot_test_wrong(size_t stride, unsigned int capacity, size_t offset)
+{
+	bool start = offset % stride == 0 && offset / stride < capacity;
+
+	return (offset * pym_slot_factor(stride) < pym_slot_limit(stride, capacity)) != start;
+}
+
+static void slot_test_is_exact(struct kunit *test)
+{
+	unsigned long bad = 0;
+	size_t stride, offset;
+
+	for (stride = PYM_ALIGN; stride <= PYM_SMALL_MAX; stride += PYM_ALIGN)
+		for (offset = 0; offset < PAGE_SIZE; offset++)
+			bad += slot_test_wrong(stride, pym_pool_capacity(stride, 0), offset);
+	KUNIT_EXPECT_EQ_MSG(test, bad, 0, "in pools of one page");
+
+	for (; stride <= PYM_CACHE_MAX_SIZE; stride += PYM_ALIGN) {
+		unsigned int order = pym_stride_to_order(stride);
+		unsigned int capacity = pym_pool_capacity(stride, order);
+
+		for (offset = stride; offset < pym_pool_size(order); offset += stride) {
+			bad += slot_test_wrong(stride, capacity, offset - 1);
+			bad += slot_test_wrong(stride, capacity, offset);
+			bad += slot_test_wrong(stride, capacity, offset + 1);
+		}
+	}
+	KUNIT_EXPECT_EQ_MSG(test, bad, 0, "in larger pools");
+}
+
 static struct kunit_case sizeclass_cases[] = {
 	KUNIT_CASE(request_to_class),
 	KUNIT_CASE(class_boundaries),
@@ -206,6 +237,7 @@ static struct kunit_case sizeclass_cases[] = {
 	KUNIT_CASE(slot_of_every_offset),
 	KUNIT_CASE(slot_around_every_start),
 	KUNIT_CASE(typed_sizes_saturate),
+	KUNIT_CASE(slot_test_is_exact),
 	{}
 };
 

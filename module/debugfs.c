@@ -140,18 +140,18 @@ static int caches_show(struct seq_file *m, void *unused)
 	struct pym_heap *heap;
 
 	header(m, "caches");
-	seq_printf(m, "#%-19s %-20s %7s %7s %6s %8s %8s %9s %9s %9s %9s %7s %7s %12s %12s %8s %s\n",
+	seq_printf(m, "#%-19s %-20s %7s %7s %6s %8s %8s %9s %9s %7s %9s %9s %7s %7s %12s %12s %8s %s\n",
 		   "heap", "cache", "size", "stride", "align", "capacity", "poolsize", "live",
-		   "high", "free", "virgin", "pools", "full", "allocs", "frees", "failures",
-		   "flags");
+		   "high", "cached", "free", "virgin", "pools", "full", "allocs", "frees",
+		   "failures", "flags");
 	mutex_lock(&pym_registry);
 	list_for_each_entry(heap, &pym_heaps, node) {
 		list_for_each_entry(cache, &heap->caches, node) {
 			pym_cache_stats(cache, &s);
-			seq_printf(m, "%-20s %-20s %7zu %7zu %6u %8lu %8zu %9lu %9lu %9lu %9lu %7lu %7lu %12llu %12llu %8llu %s\n",
+			seq_printf(m, "%-20s %-20s %7zu %7zu %6u %8lu %8zu %9lu %9lu %7lu %9lu %9lu %7lu %7lu %12llu %12llu %8llu %s\n",
 				   heap->name, cache->name, s.size, s.stride, cache->align,
-				   s.capacity, s.pool_size, s.live, s.high, s.free, s.virgin,
-				   s.pools, s.full, s.allocs, s.frees, s.failures,
+				   s.capacity, s.pool_size, s.live, s.high, s.cached, s.free,
+				   s.virgin, s.pools, s.full, s.allocs, s.frees, s.failures,
 				   cache->ctor ? "ctor" : "-");
 		}
 	}
@@ -197,9 +197,9 @@ static void show_class_row(struct seq_file *m, const char *heap, const char *siz
 {
 	unsigned int d;
 
-	seq_printf(m, "%-20s %5s %7lu %7lu %9lu %9lu %9lu %12llu %12llu %8llu", heap, size,
-		   s->pools, s->full, s->live, s->free, s->virgin, s->allocs, s->frees,
-		   s->failures);
+	seq_printf(m, "%-20s %5s %7lu %7lu %9lu %7lu %9lu %9lu %12llu %12llu %8llu",
+		   heap, size, s->pools, s->full, s->live, s->cached, s->free, s->virgin,
+		   s->allocs, s->frees, s->failures);
 	for (d = 0; d < DECILES; d++)
 		seq_printf(m, " %6u", deciles[d]);
 	seq_putc(m, '\n');
@@ -225,6 +225,7 @@ static void show_heap_classes(struct seq_file *m, struct pym_heap *heap, struct 
 		sum.pools += s.pools;
 		sum.full += s.full;
 		sum.live += s.live;
+		sum.cached += s.cached;
 		sum.free += s.free;
 		sum.virgin += s.virgin;
 		sum.allocs += s.allocs;
@@ -247,8 +248,9 @@ static int classes_show(struct seq_file *m, void *unused)
 	if (!deciles)
 		return -ENOMEM;
 	header(m, "classes");
-	seq_printf(m, "#%-19s %5s %7s %7s %9s %9s %9s %12s %12s %8s", "heap", "size", "pools",
-		   "full", "live", "free", "virgin", "allocs", "frees", "failures");
+	seq_printf(m, "#%-19s %5s %7s %7s %9s %7s %9s %9s %12s %12s %8s", "heap", "size",
+		   "pools", "full", "live", "cached", "free", "virgin", "allocs", "frees",
+		   "failures");
 	for (d = 0; d < DECILES; d++)
 		seq_printf(m, "   >=%u%%", d * 10);
 	seq_putc(m, '\n');
@@ -447,6 +449,7 @@ static int cache_stats_show(struct seq_file *m, void *unused)
 	show_value(m, "capacity", s.capacity);
 	show_value(m, "live", s.live);
 	show_value(m, "high", s.high);
+	show_value(m, "cached", s.cached);
 	show_value(m, "free", s.free);
 	show_value(m, "virgin", s.virgin);
 	show_value(m, "pools", s.pools);

@@ -78,7 +78,7 @@ static const char *heap_args_error(const struct pym_heap_args *args)
 {
 	const struct pym_provider_ops *provider = args->provider;
 
-	if (args->flags)
+	if (args->flags & ~PYM_HEAP_FRONTS)
 		return "unknown flags";
 	if (!provider)
 		return NULL;
@@ -126,6 +126,7 @@ struct pym_heap *pym_heap_create(const char *name, const struct pym_heap_args *a
 		return NULL;
 	heap->provider = args->provider ?: &pym_provider_pages;
 	heap->provider_ctx = args->provider_ctx;
+	heap->flags = args->flags;
 	heap->limit = args->limit_bytes;
 	heap->on_limit = args->on_limit;
 	heap->on_limit_ctx = args->on_limit_ctx;
@@ -233,10 +234,19 @@ EXPORT_SYMBOL_GPL(pym_heap_reset);
 
 /* ------------------------------------------------------ limit, shrink -- */
 
+static void drain(struct pym_heap *heap)
+{
+	mutex_lock(&pym_registry);
+	visit_caches(heap, pym_front_drain);
+	mutex_unlock(&pym_registry);
+}
+
 size_t pym_heap_shrink(struct pym_heap *heap)
 {
 	might_sleep();
-	return pym_heap_trim(heap ?: pym_default_heap);
+	heap = heap ?: pym_default_heap;
+	drain(heap);
+	return pym_heap_trim(heap);
 }
 EXPORT_SYMBOL_GPL(pym_heap_shrink);
 
@@ -257,7 +267,7 @@ int pym_heap_set_limit(struct pym_heap *heap, size_t limit_bytes)
 		if (!err || trimmed)
 			return err;
 		flush_work(&heap->reap_work);
-		pym_heap_trim(heap);
+		pym_heap_shrink(heap);
 		trimmed = true;
 	}
 }
@@ -271,6 +281,31 @@ void pym_heap_stats(struct pym_heap *heap, struct pym_heap_stats *stats)
 	mutex_unlock(&pym_registry);
 }
 EXPORT_SYMBOL_GPL(pym_heap_stats);
+
+/**
+ * pym_heap_drain_cpu() - empty the fronts of a CPU that is dead
+ * @cpu: the CPU
+ *
+ * Context: Task context, may sleep.
+ */
+void pym_heap_drain_cpu(unsigned int cpu)
+{
+	struct pym_cache *cache;
+	struct pym_heap *heap;
+	unsigned int i;
+
+	mutex_lock(&pym_registry);
+	list_for_each_entry(heap, &pym_heaps, node) {
+		for (i = 0; i < PYM_NR_CLASSES; i++) {
+			cache = READ_ONCE(heap->class[i]);
+			if (cache)
+				pym_front_drain_cpu(cache, cpu);
+		}
+		list_for_each_entry(cache, &heap->caches, node)
+			pym_front_drain_cpu(cache, cpu);
+	}
+	mutex_unlock(&pym_registry);
+}
 
 /* ------------------------------------------------------ module lifetime -- */
 

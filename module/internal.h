@@ -20,6 +20,8 @@
  *	arena	up to 64 pools that came from one page provider
  *	class	the hidden cache behind pym_malloc() requests of one rounded size
  *	cache	fixed-size allocator: some pools, and a constructor or none
+ *	front	the per-CPU array of free blocks of one cache
+ *	depot	half fronts that CPUs exchange through the cache
  *	heap	arenas, a page provider, a limit, classes and caches
  *	virgin	never handed out since its page was obtained: not even written
  *
@@ -57,18 +59,30 @@
  *
  * 4. One allocation, one free
  * ---------------------------
- * pym_malloc(heap, 100) is class 12, the cache "size-104". Under the cache's
- * lock the head of cache->used gives a slot. If there is none, the heap's lock
- * is taken too, the fullest arena of the cache's order gives a pool, and the
- * pool becomes USED. If no arena has one, both locks are dropped, the provider
- * is asked for a new arena (fewer pools at a time when that fails, one at
- * last), and we start again. The constructor, or clearing, comes after the lock.
+ * pym_malloc(heap, 100) is class 12, the cache "size-104". In a heap with fronts
+ * (PYM_HEAP_FRONTS) the front of this CPU gives the block on its top, with
+ * preemption off: no lock, no atomic operation, and the block is not touched. If
+ * the front is empty, the depot gives half a front; if that is empty too, or the
+ * heap does without, the pools give: under the cache's lock the head of
+ * cache->used gives slots. If there is none, the heap's lock is taken too, the
+ * fullest arena of the cache's order gives a pool, and the pool becomes USED. If
+ * no arena has one, both locks are dropped, the provider is asked for a new arena
+ * (fewer pools at a time when that fails, one at last), and we start again. The
+ * constructor, or clearing, comes after the lock.
  *
- * pym_free(p) finds the pool of p (section 6), takes the lock of the cache that
- * owns it, checks that p is exactly a slot that is live, and clears its bit. The
- * last block of a pool sends the pool back to its arena; the last pool of an
- * arena makes the arena releasable, and beyond PYM_SPARE_ARENAS of them it goes
- * back to its provider once the locks are dropped.
+ * Fronts are an option as long as a double free that they hide until they give
+ * their blocks back is one more way to hand out a block twice.
+ *
+ * pym_free(p) reads the key in the struct page of p, which names the cache, checks
+ * that p is exactly a slot, and pushes p onto the front of this CPU, whichever
+ * CPU it came from. If the front is full, half of it, the older one, goes to the
+ * depot; if that is full too, back to the pools, where each block must be live or
+ * was freed twice. A heap without fronts, and a nested user that finds the front
+ * busy, takes this way at once: find the pool of p (section 6), take the lock of
+ * the cache that owns it, check the slot, clear its bit. The last block of a pool
+ * sends the pool back to its arena; the last pool of an arena makes the arena
+ * releasable, and beyond PYM_SPARE_ARENAS of them it goes back to its provider
+ * once the locks are dropped.
  *
  * 5. Invariants (verify.c checks them by these names)
  * ---------------------------------------------------
@@ -89,6 +103,7 @@
  *	cache-count	the cache's pools, live and carved are sums over its pools
  *	heap-count	the heap's present, free and virgin pools are sums over
  *			its arenas; pass-through bytes are the sum over its records
+ *			(a block in a front or the depot is live to its pool)
  *	ledger		in blocks + rounding + free + virgin + empty pools +
  *			metadata + pass-through + in flight = held
  *	limit		held <= limit
@@ -97,11 +112,16 @@
  *
  * 6. From an address to its pool
  * ------------------------------
- * The pages of the `pages' provider carry a tagged pointer to their pool in
- * struct page's private word. A foreign page may hold anything there, so the
- * word is only believed if it has the tag, if the pool it names can be read (a
- * fault-safe read) and carries a cookie made from its own address and a secret,
- * and if that pool contains the address. Memory of any other provider, vmalloc
+ * The pages of the `pages' provider carry a key in struct page's private word: the
+ * cache that owns the pool, tagged, or a tag alone; and beside it, in lru.next, a
+ * pointer to the pool. So a free that passes costs one cache line of metadata. A
+ * foreign page may hold anything in both words: the fast path compares the key
+ * with that of a cache it knows, or reads back through it, and the slow one only
+ * believes the pointer if what it names can be read (fault-safely, as all of this
+ * is) and carries a cookie made from its own address and a secret, and if that
+ * pool contains the address. An address must be in the kernel's half and below
+ * vmalloc's area before its struct page is looked for: a fault on an address of
+ * user space is an oops in spite of an exception table. Memory of any other provider, vmalloc
  * included, is in an xarray indexed by page number: it needs no struct page and
  * no walk of page tables that others may be changing. The memory a foreign
  * pointer points at is never read.
@@ -129,6 +149,11 @@
  * Task, softirq and hardirq may allocate and free. What a free makes
  * releasable is given back at once if the provider is atomic, else by a work
  * item. NMI: allocation returns NULL, a free is reported and the block kept.
+ * A front is used by its CPU alone, with preemption off and its busy byte set. An
+ * interrupt that finds the byte set goes to the pools instead; one that comes
+ * before it is set is done before we go on, which is why n is read after. Between
+ * setting and clearing it nothing faults or calls out. Other CPUs ask for a front
+ * to be emptied by an IPI, or empty it themselves when its CPU is dead.
  * PREEMPT_RT with preemption off: what the pools have, never new memory, since
  * the page allocator takes sleeping locks there.
  *
@@ -153,7 +178,8 @@
  *
  * Files, in dependency order; none uses one that comes later:
  *	sizeclass.h report.c pool.c provider.c account.c arena.c reclaim.c
- *	grow.c cache.c large.c heap.c malloc.c ledger.c verify.c debugfs.c main.c
+ *	grow.c front.h batch.c front.c alloc.c cache.c large.c heap.c malloc.c
+ *	ledger.c verify.c debugfs.c main.c
  */
 #ifndef _PYM_INTERNAL_H
 #define _PYM_INTERNAL_H
@@ -164,6 +190,7 @@
 #include <linux/list.h>
 #include <linux/llist.h>
 #include <linux/lockdep.h>
+#include <linux/mm_types.h>
 #include <linux/mutex.h>
 #include <linux/preempt.h>
 #include <linux/rbtree.h>
@@ -253,16 +280,52 @@ struct pym_order {
 	unsigned long virgin;
 };
 
+/*
+ * The per-CPU front of a cache: blocks that are live to their pools and free to
+ * everybody else. Only its CPU touches it, with preemption off and busy set, or
+ * an IPI there, or whoever drains a CPU that is dead. n is read after busy is
+ * set: an interrupt may have used the front between the test and the set.
+ * Between setting and clearing busy nothing may fault or call out.
+ */
+struct pym_front {
+	u32 n;				/* blocks, in slot[1] to slot[n] */
+	u32 cap;			/* most there can be, constant */
+	u8 busy;			/* 1: somebody on this CPU is at it */
+	u64 frees;			/* frees served by the front */
+	u64 net;			/* blocks put in by refills less flushes */
+	void *slot[];			/* slot[0] is NULL, always */
+};
+
+/*
+ * Half fronts that CPUs exchange through one hold of cache->lock each, so that
+ * blocks freed on one CPU and allocated on another never meet their pools.
+ */
+#define PYM_DEPOT_BATCHES	8
+
+struct pym_depot {
+	u32 nr;				/* batches; guarded by cache->lock */
+	u32 batch;			/* blocks in each: half a front; constant */
+	void *block[];			/* batch i begins at i * batch */
+};
+
 struct pym_cache {
-	/* Constant after creation. */
-	struct pym_heap *heap;
-	u64 recip;
+	/* Constant after creation; the first line is what the fast path reads. */
+	struct pym_front __percpu *front; /* pym_no_front until there is one */
+	unsigned long key;		/* private word of its pools' pages */
+	struct pym_cache *self;		/* proves that this is a cache */
+	u64 slot_factor;		/* see slot_start() */
+	u64 slot_limit;
+	unsigned long pool_mask;	/* pool size - 1 */
 	u32 size;
 	u32 stride;
 	u32 align;
 	u16 capacity;
+	u16 front_cap;			/* 0: the heap does without fronts */
 	u8 order;
 	bool is_class;			/* hidden, behind pym_malloc() */
+	bool indexed;			/* its pages carry no key: slow lookup */
+	struct pym_heap *heap;
+	u64 recip;
 	void (*ctor)(void *block);
 
 	/* Pools and counters, guarded by lock. */
@@ -274,9 +337,12 @@ struct pym_cache {
 	unsigned long live;
 	unsigned long carved;		/* sum over the pools */
 	unsigned long high;
-	u64 allocs;
-	u64 frees;
+	u64 allocs;			/* those that no front served */
+	u64 frees;			/* those that no front served */
 	u64 failures;
+	u32 events;			/* blocks that left or entered pools */
+	struct pym_front __percpu *fronts; /* set once; NULL until there are any */
+	struct pym_depot *depot;	/* comes with the fronts */
 
 	/* Lifecycle, guarded by pym_registry. */
 	struct list_head node;		/* heap->caches */
@@ -303,6 +369,7 @@ struct pym_heap {
 	/* Constant after creation. */
 	const struct pym_provider_ops *provider;
 	void *provider_ctx;
+	unsigned int flags;		/* PYM_HEAP_* */
 	void (*on_limit)(struct pym_heap *heap, size_t wanted, void *ctx);
 	void *on_limit_ctx;
 
@@ -429,6 +496,24 @@ static inline bool pym_may_sleep(void)
 	return preemptible() && !rcu_preempt_depth();
 }
 
+/*
+ * The private word of our pages: a cache and one of two bits, or no cache and
+ * both. What a foreign page has there may look like any of these.
+ */
+#define PYM_KEY_TYPED	1UL
+#define PYM_KEY_CLASS	2UL
+#define PYM_KEY_BITS	3UL
+#define PYM_KEY_NONE	3UL
+
+/* See page_of(). */
+#define PYM_LINEAR_PAGES \
+	(IS_ENABLED(CONFIG_X86_64) && sizeof(struct page) == 64 && \
+	 (IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP) || IS_ENABLED(CONFIG_FLATMEM)))
+
+extern unsigned long pym_page_base;
+bool pym_heap_indexed(const struct pym_heap *heap);
+void pym_pool_set_key(struct pym_pool *pool, unsigned long key);
+
 /* ------------------------------------------------------------ account.c -- */
 
 bool pym_charge(struct pym_heap *heap, size_t bytes);
@@ -473,18 +558,47 @@ void pym_heap_exit_arenas(struct pym_heap *heap);
 
 int pym_heap_grow(struct pym_heap *heap, unsigned int order, gfp_t gfp);
 
-/* -------------------------------------------------------------- cache.c -- */
+/* -------------------------------------------------------------- batch.c -- */
 
-bool pym_gfp_ok(gfp_t gfp, unsigned long ip);
-struct pym_cache *pym_class_cache(struct pym_heap *heap, unsigned int class, gfp_t gfp);
-void *pym_cache_alloc_ip(struct pym_cache *cache, gfp_t gfp, unsigned long ip);
+unsigned int pym_batch_pop(struct pym_cache *cache, unsigned int n, unsigned int handed,
+			   struct pym_popped *popped, struct pym_spare_bits *spare, int *err);
+bool pym_batch_return(struct pym_cache *cache, void **blocks, unsigned int n);
 struct pym_heap *pym_pool_free(struct pym_pool *pool, struct pym_cache *cache,
 			       const void *p, unsigned long ip);
+void pym_report_block(enum pym_misuse kind, const char *what, struct pym_pool *pool,
+		      const void *p, unsigned long ip);
+
+/* -------------------------------------------------------------- front.c -- */
+
+DECLARE_PER_CPU(struct pym_front, pym_no_front);
+unsigned int pym_front_cap(size_t stride);
+void pym_front_create(struct pym_cache *cache, gfp_t gfp);
+void pym_front_destroy(struct pym_cache *cache);
+void pym_front_forget(struct pym_cache *cache);
+u64 pym_front_sum(const struct pym_cache *cache, unsigned long *cached, u64 *frees);
+unsigned long pym_front_cached(const struct pym_cache *cache);
+unsigned int pym_front_put(struct pym_cache *cache, void **blocks, unsigned int n);
+unsigned int pym_depot_take(struct pym_cache *cache, void **blocks);
+bool pym_front_flush(struct pym_cache *cache);
+bool pym_front_push(struct pym_cache *cache, void *block);
+bool pym_front_has_on_top(struct pym_cache *cache, const void *block);
+void pym_front_drain(struct pym_cache *cache);
+void pym_front_drain_cpu(struct pym_cache *cache, unsigned int cpu);
+int pym_front_init(void (*drain_cpu)(unsigned int cpu));
+void pym_front_exit(void);
+
+/* -------------------------------------------------------------- alloc.c -- */
+
+bool pym_gfp_ok(gfp_t gfp, unsigned long ip);
+struct pym_heap *pym_free_to_front(struct pym_cache *cache, struct pym_pool *pool,
+				   void *p, unsigned long ip);
+
+/* -------------------------------------------------------------- cache.c -- */
+
+struct pym_cache *pym_class_cache(struct pym_heap *heap, unsigned int class, gfp_t gfp);
 void pym_cache_detach_pools(struct pym_cache *cache);
 void pym_cache_forget(struct pym_cache *cache);
 void pym_cache_release(struct pym_cache *cache);
-void pym_report_block(enum pym_misuse kind, const char *what, struct pym_pool *pool,
-		      const void *p, unsigned long ip);
 
 /* -------------------------------------------------------------- large.c -- */
 
@@ -516,6 +630,7 @@ extern const struct pym_observer *pym_observer;
 bool pym_name_ok(const char *what, const char *name);
 int pym_heap_init(void);
 size_t pym_heap_exit(void);
+void pym_heap_drain_cpu(unsigned int cpu);
 void pym_limit_hit(struct pym_heap *heap, size_t wanted);
 
 /* ------------------------------------------------------------- malloc.c -- */

@@ -20,7 +20,7 @@ static void add_cache(struct pym_cache *cache, struct pym_heap_stats *stats)
 	stats->in_blocks += s.live * s.size;
 	stats->rounding += s.live * (s.stride - s.size) +
 			   s.pools * (s.pool_size - s.capacity * s.stride);
-	stats->free_blocks += s.free * s.stride;
+	stats->free_blocks += (s.free + s.cached) * s.stride;
 	stats->virgin += s.virgin * s.stride;
 }
 

@@ -13,19 +13,28 @@ static int __init pym_init(void)
 	pym_debugfs_init();
 	pym_observer = &pym_debugfs_observer;
 	err = pym_heap_init();
-	if (err) {
-		pym_debugfs_exit();
-		pym_provider_exit();
-		return err;
-	}
+	if (err)
+		goto no_heap;
+	err = pym_front_init(pym_heap_drain_cpu);
+	if (err)
+		goto no_front;
 	pr_info("version %s loaded\n", PYM_VERSION);
 	return 0;
+no_front:
+	pym_heap_exit();
+no_heap:
+	pym_debugfs_exit();
+	rcu_barrier();
+	pym_provider_exit();
+	return err;
 }
 
 static void __exit pym_exit(void)
 {
-	size_t live = pym_heap_exit();
+	size_t live;
 
+	pym_front_exit();
+	live = pym_heap_exit();
 	pym_large_exit();
 	pym_debugfs_exit();
 	/* Descriptors are freed by our callbacks. */

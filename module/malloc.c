@@ -9,6 +9,7 @@
 #include <linux/srcu.h>
 #include <linux/string.h>
 #include "internal.h"
+#include "front.h"
 
 /* kvmalloc() takes no more, and an int's worth is what its callers expect. */
 #define LARGEST_REQUEST	((size_t)INT_MAX)
@@ -28,29 +29,37 @@ static void *fail(struct pym_heap *heap, long err, size_t wanted)
 	return NULL;
 }
 
-static void *do_malloc(struct pym_heap *heap, size_t n, gfp_t gfp, unsigned long ip)
+/* Requests that no class serves, and the first of a class. */
+static noinline void *malloc_slow(struct pym_heap *heap, size_t n, gfp_t gfp, unsigned long ip)
 {
 	struct pym_cache *cache;
 	void *p;
 
-	if (unlikely(in_nmi()))
+	if (!pym_gfp_ok(gfp, ip) || in_nmi())
 		return NULL;
 	if (n > PYM_SMALL_MAX) {
-		if (!pym_gfp_ok(gfp, ip))
-			return NULL;
 		if (n > LARGEST_REQUEST)
 			return fail(heap, -ENOMEM, n);
 		p = pym_large_alloc(heap, n, gfp);
 		return IS_ERR(p) ? fail(heap, PTR_ERR(p), n) : p;
 	}
-	cache = READ_ONCE(heap->class[pym_size_to_class(n)]);
-	if (unlikely(!cache)) {
-		if (!pym_gfp_ok(gfp, ip))
-			return NULL;
-		cache = pym_class_cache(heap, pym_size_to_class(n), gfp);
-		if (IS_ERR(cache))
-			return fail(heap, PTR_ERR(cache), sizeof(*cache));
-	}
+	cache = pym_class_cache(heap, pym_size_to_class(n), gfp);
+	if (IS_ERR(cache))
+		return fail(heap, PTR_ERR(cache), sizeof(*cache));
+	return pym_cache_alloc_ip(cache, gfp, ip);
+}
+
+static __always_inline void *do_malloc(struct pym_heap *heap, size_t n, gfp_t gfp,
+				       unsigned long ip)
+{
+	size_t class = pym_size_to_class(n);
+	struct pym_cache *cache;
+
+	if (unlikely(class >= PYM_NR_CLASSES))
+		return malloc_slow(heap, n, gfp, ip);
+	cache = READ_ONCE(heap->class[class]);
+	if (unlikely(!cache))
+		return malloc_slow(heap, n, gfp, ip);
 	return pym_cache_alloc_ip(cache, gfp, ip);
 }
 
@@ -63,7 +72,7 @@ static void *do_calloc(struct pym_heap *heap, size_t n, size_t size, gfp_t gfp, 
 	return do_malloc(heap, bytes, gfp | __GFP_ZERO, ip);
 }
 
-static void do_free(const void *p, unsigned long ip)
+static noinline void free_slow(const void *p, unsigned long ip)
 {
 	struct pym_heap *reap = NULL;
 	struct pym_cache *owner;
@@ -85,7 +94,7 @@ static void do_free(const void *p, unsigned long ip)
 			pym_report_block(PYM_MISUSE_WRONG_API,
 					 "block of a cache; use pym_cache_free()", pool, p, ip);
 		else
-			reap = pym_pool_free(pool, owner, p, ip);
+			reap = pym_free_to_front(owner, pool, (void *)p, ip);
 	}
 	rcu_read_unlock();
 	if (reap)
@@ -100,6 +109,14 @@ static void do_free(const void *p, unsigned long ip)
 		pym_report(PYM_MISUSE_FOREIGN,
 			   "not a block of ours, or one above %d bytes that is free already; nothing changed; caller %pS",
 			   PYM_SMALL_MAX, (void *)ip);
+}
+
+static __always_inline void do_free(const void *p, unsigned long ip)
+{
+	struct pym_cache *cache = class_of(p);
+
+	if (!cache || !front_free_keyed(cache, (void *)p))
+		free_slow(p, ip);
 }
 
 /* What a live block is; @owner is NULL for a pass-through block. */

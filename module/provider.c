@@ -154,15 +154,19 @@ void pym_provider_free(struct pym_heap *heap, void *addr, size_t size)
 
 /* ------------------------------------------------- address to pool -- */
 
-/* Low bits of a private word that is ours; pools are 64 bytes, so both are free. */
-#define PAGE_TAG	3UL
-
 static siphash_key_t secret;
 
 /* Pools of all providers but `pages', by page number. */
 static DEFINE_XARRAY_FLAGS(pym_index, XA_FLAGS_LOCK_IRQ);
 
-static bool in_index(const struct pym_heap *heap)
+/**
+ * pym_heap_indexed() - are the heap's pages in the index
+ * @heap: the heap
+ *
+ * Context: Any.
+ * Return: false if their struct page leads to their pool.
+ */
+bool pym_heap_indexed(const struct pym_heap *heap)
 {
 	return heap->provider != &pym_provider_pages;
 }
@@ -192,7 +196,7 @@ u32 pym_pool_cookie(const struct pym_pool *pool)
  */
 size_t pym_index_cost(const struct pym_heap *heap, size_t bytes)
 {
-	if (!in_index(heap))
+	if (!pym_heap_indexed(heap))
 		return 0;
 	return DIV_ROUND_UP((bytes >> PAGE_SHIFT) * sizeof(struct xa_node), XA_CHUNK_SIZE);
 }
@@ -210,6 +214,24 @@ static int index_store(struct pym_pool *pool, unsigned long page, void *entry, g
 }
 
 /**
+ * pym_pool_set_key() - say on a pool's pages who owns it
+ * @pool: has its base
+ * @key: cache->key, or PYM_KEY_NONE
+ *
+ * Context: as for a change of the owner.
+ */
+void pym_pool_set_key(struct pym_pool *pool, unsigned long key)
+{
+	unsigned long nr = 1UL << pool->arena->order;
+	unsigned long i;
+
+	if (pym_heap_indexed(pool->arena->heap))
+		return;
+	for (i = 0; i < nr; i++)
+		WRITE_ONCE(virt_to_page(pool->base + i * PAGE_SIZE)->private, key);
+}
+
+/**
  * pym_pool_map() - make the addresses of a pool lead to it
  * @pool: has its base; no lookup can want it yet
  * @gfp: for the index
@@ -224,10 +246,10 @@ int pym_pool_map(struct pym_pool *pool, gfp_t gfp)
 	unsigned long i;
 	int err;
 
-	if (!in_index(pool->arena->heap)) {
+	if (!pym_heap_indexed(pool->arena->heap)) {
 		for (i = 0; i < nr; i++)
-			set_page_private(virt_to_page(pool->base + i * PAGE_SIZE),
-					 (unsigned long)pool | PAGE_TAG);
+			virt_to_page(pool->base + i * PAGE_SIZE)->lru.next = (void *)pool;
+		pym_pool_set_key(pool, PYM_KEY_NONE);
 		return 0;
 	}
 	for (i = 0; i < nr; i++) {
@@ -254,10 +276,10 @@ void pym_pool_unmap(struct pym_pool *pool)
 	unsigned long i;
 
 	for (i = 0; i < nr; i++) {
-		if (in_index(pool->arena->heap))
+		if (pym_heap_indexed(pool->arena->heap))
 			index_store(pool, first + i, NULL, 0);
 		else
-			set_page_private(virt_to_page(pool->base + i * PAGE_SIZE), 0);
+			WRITE_ONCE(virt_to_page(pool->base + i * PAGE_SIZE)->private, 0);
 	}
 }
 
@@ -274,16 +296,16 @@ static bool pool_contains(const struct pym_pool *pool, const void *p)
  */
 static struct pym_pool *lookup_page(const void *p)
 {
-	unsigned long word;
 	struct pym_pool *pool;
+	struct page *page;
 	u32 cookie;
 
 	if (!virt_addr_valid(p))
 		return NULL;
-	word = READ_ONCE(virt_to_page(p)->private);
-	if ((word & PAGE_TAG) != PAGE_TAG)
+	page = virt_to_page(p);
+	if (!(READ_ONCE(page->private) & PYM_KEY_BITS))
 		return NULL;
-	pool = (struct pym_pool *)(word & ~PAGE_TAG);
+	pool = (struct pym_pool *)READ_ONCE(page->lru.next);
 	if (get_kernel_nofault(cookie, &pool->cookie))
 		return NULL;
 	if (cookie != pym_pool_cookie(pool))
@@ -311,8 +333,13 @@ struct pym_pool *pym_lookup(const void *p)
 }
 EXPORT_SYMBOL_IF_KUNIT(pym_lookup);
 
+unsigned long pym_page_base __ro_after_init;
+
 void pym_provider_init(void)
 {
+	if (PYM_LINEAR_PAGES)
+		pym_page_base = (unsigned long)virt_to_page((void *)PAGE_OFFSET) -
+				(PAGE_OFFSET >> PAGE_SHIFT << 6);
 	get_random_bytes(&secret, sizeof(secret));
 }
 

@@ -8,6 +8,7 @@
 
 #include <linux/build_bug.h>
 #include <linux/kernel.h>
+#include <linux/log2.h>
 #include <linux/math64.h>
 #include <linux/mm.h>
 #include <pymalloc/pymalloc.h>
@@ -35,9 +36,9 @@ static_assert((PAGE_SIZE << (PYM_NR_ORDERS - 1)) >=
 	      (unsigned long)PYM_CACHE_MAX_SIZE * PYM_POOL_MIN_BLOCKS);
 
 /* Class of a request of 0..PYM_SMALL_MAX bytes; 0 bytes are served as 1. */
-static inline unsigned int pym_size_to_class(size_t n)
+static inline size_t pym_size_to_class(size_t n)
 {
-	return n ? (n - 1) >> PYM_ALIGN_SHIFT : 0;
+	return (n - (n != 0)) >> PYM_ALIGN_SHIFT;
 }
 
 /* Block size of a class, bytes. */
@@ -93,6 +94,26 @@ static inline u64 pym_recip(size_t stride)
 static inline unsigned int pym_offset_to_slot(size_t offset, u64 recip)
 {
 	return (offset * recip) >> PYM_RECIP_SHIFT;
+}
+
+/*
+ * A test for multiples without division: with m = ceil(2^64 / stride) and
+ * e = m * stride - 2^64, the product q * stride * m is q * e modulo 2^64, which is
+ * small, and for anything that is not a multiple it is at least m. So comparing it
+ * with (capacity - 1) * e + 1 proves both that an offset is a multiple and that it
+ * is that of a block.
+ * (D. Lemire, O. Kaser, N. Kurz: Faster Remainder by Direct Computation, 2019.)
+ */
+static inline u64 pym_slot_factor(size_t stride)
+{
+	if (is_power_of_2(stride))
+		return 1ULL << (64 - ilog2(stride));
+	return div64_u64(U64_MAX, stride) + 1;
+}
+
+static inline u64 pym_slot_limit(size_t stride, unsigned int capacity)
+{
+	return (capacity - 1) * (pym_slot_factor(stride) * stride) + 1;
 }
 
 #endif /* _PYM_SIZECLASS_H */

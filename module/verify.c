@@ -246,7 +246,7 @@ static void check_cache_sums(struct walk *w, struct pym_cache *cache)
 	bool bad;
 
 	raw_spin_lock_irqsave(&cache->lock, flags);
-	bad = (u32)(cache->allocs + cache->frees) == cache->seen.events &&
+	bad = cache->events == cache->seen.events &&
 	      (cache->nr_pools != cache->seen.pools || cache->nr_full != cache->seen.full ||
 	       cache->live != cache->seen.live || cache->carved != cache->seen.carved);
 	raw_spin_unlock_irqrestore(&cache->lock, flags);
@@ -264,7 +264,7 @@ static void begin_cache(struct walk *w, struct pym_cache *cache)
 
 	raw_spin_lock_irqsave(&cache->lock, flags);
 	memset(&cache->seen, 0, sizeof(cache->seen));
-	cache->seen.events = cache->allocs + cache->frees;
+	cache->seen.events = cache->events;
 	raw_spin_unlock_irqrestore(&cache->lock, flags);
 }
 

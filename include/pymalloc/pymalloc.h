@@ -96,12 +96,23 @@ extern const struct pym_provider_ops pym_provider_vmalloc;
 /* ---------------------------------------------------------------- heaps -- */
 
 /**
+ * PYM_HEAP_FRONTS - keep free blocks on CPUs, in the front of each cache
+ *
+ * An allocation and a checked free then touch one per-CPU array and take no lock.
+ * Without it every call takes the cache's lock, and every double free is found at
+ * once; with it, only one of the block freed last on this CPU, or of a block whose
+ * pool is not the cache's any more. Others are found when the front gives its
+ * blocks back, and until then the block may be handed out twice.
+ */
+#define PYM_HEAP_FRONTS		BIT(0)
+
+/**
  * struct pym_heap_args - how to make a heap; zero means the default everywhere
  * @provider: page provider; NULL for &pym_provider_pages
  * @provider_ctx: first argument of the provider's functions
  * @limit_bytes: hard limit on bytes held: pools, metadata and pass-through;
  *	0 for none
- * @flags: none defined, must be 0
+ * @flags: PYM_HEAP_* bits
  * @on_limit: called once for every request that fails because of the limit, in
  *	the context of that request and with no lock held; may free blocks. @wanted
  *	is the number of bytes the heap would have had to obtain
@@ -123,7 +134,7 @@ struct pym_heap_args {
  * @in_blocks: live blocks, at the size the cache was created with
  * @rounding: alignment padding of live blocks and the tails of pools that no
  *	block fits in
- * @free_blocks: blocks that were used, are free, and whose pool is in use
+ * @free_blocks: blocks that were used and are free, in pools in use and fronts
  * @virgin: blocks never handed out, in pools in use, and pools never used
  * @empty_pools: pools used before, now without a block
  * @metadata: descriptors, bitmaps, index
@@ -259,8 +270,9 @@ struct pym_cache_args {
  * @pool_size: bytes in a pool
  * @capacity: blocks in a pool
  * @live: live blocks
- * @high: highest value @live ever had
- * @free: free blocks that were used before
+ * @high: most blocks that were ever live or in fronts
+ * @cached: free blocks in the fronts of CPUs
+ * @free: free blocks in pools that were used before
  * @virgin: blocks never handed out
  * @pools: pools in use, full ones included
  * @full: full pools
@@ -275,6 +287,7 @@ struct pym_cache_stats {
 	unsigned long capacity;
 	unsigned long live;
 	unsigned long high;
+	unsigned long cached;
 	unsigned long free;
 	unsigned long virgin;
 	unsigned long pools;

@@ -1,0 +1,441 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Fronts: the per-CPU arrays of blocks that allocations and frees meet first.
+ * The hot functions are in front.h; here is what fills, empties and drains them.
+ */
+#include <linux/cpuhotplug.h>
+#include <linux/percpu.h>
+#include <linux/slab.h>
+#include <linux/smp.h>
+#include "internal.h"
+#include "front.h"
+
+/* Stands in for the front of a cache that has none: always busy. */
+DEFINE_PER_CPU(struct pym_front, pym_no_front) = { .busy = 1 };
+
+/* A front holds about this many bytes of blocks, within these bounds. */
+#define FRONT_BYTES	8192
+#define FRONT_MIN	4
+#define FRONT_MAX	64
+static_assert(FRONT_MAX <= 2 * PYM_BATCH);
+
+/* A cache that is hardly used must not pay for fronts: from this many on. */
+#define FRONT_AFTER	16
+
+/**
+ * pym_front_cap() - slots in a front
+ * @stride: of the cache
+ *
+ * Return: an even number.
+ */
+unsigned int pym_front_cap(size_t stride)
+{
+	return clamp_t(size_t, FRONT_BYTES / stride, FRONT_MIN, FRONT_MAX) & ~1U;
+}
+
+static size_t front_size(const struct pym_cache *cache)
+{
+	return struct_size_t(struct pym_front, slot, cache->front_cap + 1);
+}
+
+static size_t depot_size(const struct pym_cache *cache)
+{
+	return struct_size_t(struct pym_depot, block,
+			     PYM_DEPOT_BATCHES * cache->front_cap / 2);
+}
+
+/* Bytes of metadata for the fronts of a cache and its depot. */
+static size_t front_bytes(const struct pym_cache *cache)
+{
+	return ALIGN(front_size(cache), SMP_CACHE_BYTES) * num_possible_cpus() +
+	       kmalloc_size_roundup(depot_size(cache));
+}
+
+/**
+ * pym_front_create() - give a cache its fronts, once it has earned them
+ * @cache: the cache
+ * @gfp: what the request that found none allows
+ *
+ * Failure is not one: the cache goes on without.
+ *
+ * Context: No lock of ours held.
+ */
+void pym_front_create(struct pym_cache *cache, gfp_t gfp)
+{
+	struct pym_heap *heap = cache->heap;
+	struct pym_front __percpu *fronts = NULL;
+	size_t bytes = front_bytes(cache);
+	struct pym_depot *depot;
+	int cpu;
+
+	if (!cache->front_cap || fronts_of(cache) ||
+	    READ_ONCE(cache->allocs) < FRONT_AFTER || !pym_may_obtain())
+		return;
+	if (!pym_charge(heap, bytes))
+		return;
+	gfp = pym_meta_gfp(gfp) | __GFP_NOWARN;
+	depot = kzalloc(depot_size(cache), gfp);
+	if (depot)
+		fronts = __alloc_percpu_gfp(front_size(cache), SMP_CACHE_BYTES, gfp);
+	if (!fronts)
+		goto free;
+	depot->batch = cache->front_cap / 2;
+	for_each_possible_cpu(cpu)
+		per_cpu_ptr(fronts, cpu)->cap = cache->front_cap;
+	if (cmpxchg(&cache->depot, NULL, depot))
+		goto free;
+	/* After the depot and every CPU's cap; pairs with fronts_of(). */
+	smp_store_release(&cache->fronts, fronts);
+	if (!cache->indexed)
+		/* The same for the fast path, which reads nothing but through it. */
+		smp_store_release(&cache->front, fronts);
+	pym_commit(heap, bytes, &heap->acct.metadata);
+	return;
+free:
+	free_percpu(fronts);
+	kfree(depot);
+	pym_uncharge(heap, bytes, &heap->acct.in_flight);
+}
+
+/**
+ * pym_front_destroy() - free the fronts of a cache, and forget what is in them
+ * @cache: a cache that nobody uses
+ *
+ * Context: Task context.
+ */
+void pym_front_destroy(struct pym_cache *cache)
+{
+	struct pym_front __percpu *fronts = cache->fronts;
+
+	if (!fronts)
+		return;
+	cache->front = &pym_no_front;
+	cache->fronts = NULL;
+	free_percpu(fronts);
+	kfree(cache->depot);
+	cache->depot = NULL;
+	pym_uncharge(cache->heap, front_bytes(cache), &cache->heap->acct.metadata);
+}
+
+/**
+ * pym_front_forget() - lose what is in the fronts of a cache
+ * @cache: a cache that nobody uses
+ *
+ * Context: Task context.
+ */
+void pym_front_forget(struct pym_cache *cache)
+{
+	int cpu;
+
+	if (!cache->fronts)
+		return;
+	for_each_possible_cpu(cpu) {
+		struct pym_front *front = per_cpu_ptr(cache->fronts, cpu);
+
+		front->net -= front->n;
+		front->n = 0;
+	}
+	cache->depot->nr = 0;
+}
+
+/**
+ * pym_front_sum() - what the fronts of a cache hold and have served
+ * @cache: the cache
+ * @cached: set to the blocks in them and in the depot
+ * @frees: set to the frees they served
+ *
+ * Exact while the cache rests.
+ *
+ * Context: Any.
+ * Return: the allocations they served.
+ */
+u64 pym_front_sum(const struct pym_cache *cache, unsigned long *cached, u64 *frees)
+{
+	struct pym_front __percpu *fronts = fronts_of(cache);
+	u64 net = 0;
+	int cpu;
+
+	*cached = 0;
+	*frees = 0;
+	if (!fronts)
+		return 0;
+	for_each_possible_cpu(cpu) {
+		const struct pym_front *front = per_cpu_ptr(fronts, cpu);
+
+		*cached += READ_ONCE(front->n);
+		*frees += READ_ONCE(front->frees);
+		net += READ_ONCE(front->net);
+	}
+	/* Each block put in or freed here is still here or has been handed out. */
+	net += *frees - *cached;
+	*cached += READ_ONCE(cache->depot->nr) * cache->depot->batch;
+	return net;
+}
+
+/**
+ * pym_front_cached() - blocks in the fronts of a cache
+ * @cache: the cache
+ *
+ * Context: Any.
+ * Return: their number; exact while the cache rests.
+ */
+unsigned long pym_front_cached(const struct pym_cache *cache)
+{
+	unsigned long cached;
+	u64 frees;
+
+	pym_front_sum(cache, &cached, &frees);
+	return cached;
+}
+
+/**
+ * pym_front_put() - put blocks into this CPU's front, without freeing them
+ * @cache: the cache
+ * @blocks: in the order in which they are to be handed out
+ * @n: how many
+ *
+ * Context: Any.
+ * Return: how many of the first it took.
+ */
+unsigned int pym_front_put(struct pym_cache *cache, void **blocks, unsigned int n)
+{
+	struct pym_front __percpu *fronts = fronts_of(cache);
+	struct pym_front *front;
+	unsigned int i;
+
+	if (!fronts)
+		return 0;
+	preempt_disable();
+	front = this_cpu_ptr(fronts);
+	if (front->busy) {
+		n = 0;
+		goto out;
+	}
+	front->busy = 1;
+	barrier();
+	n = min(n, front->cap - front->n);
+	for (i = 0; i < n; i++)
+		front->slot[front->n + 1 + i] = blocks[n - 1 - i];
+	front->n += n;
+	front->net += n;
+	barrier();
+	front->busy = 0;
+out:
+	preempt_enable();
+	return n;
+}
+
+/* Take up to @max of the blocks that have been in the front longest. */
+static unsigned int take_oldest(struct pym_front *front, void **blocks, unsigned int max)
+{
+	unsigned int n, i;
+
+	front->busy = 1;
+	barrier();
+	n = min(max, front->n);
+	memcpy(blocks, &front->slot[1], n * sizeof(*blocks));
+	for (i = n + 1; i <= front->n; i++)
+		front->slot[i - n] = front->slot[i];
+	front->n -= n;
+	front->net -= n;
+	barrier();
+	front->busy = 0;
+	return n;
+}
+
+/* Give a batch to the depot; false if it is full or the batch is not a whole one. */
+static bool depot_put(struct pym_cache *cache, void **blocks, unsigned int n)
+{
+	struct pym_depot *depot = cache->depot;
+	unsigned long flags;
+	bool ok;
+
+	raw_spin_lock_irqsave(&cache->lock, flags);
+	ok = n == depot->batch && depot->nr < PYM_DEPOT_BATCHES;
+	if (ok)
+		memcpy(&depot->block[depot->nr++ * n], blocks, n * sizeof(*blocks));
+	raw_spin_unlock_irqrestore(&cache->lock, flags);
+	return ok;
+}
+
+/**
+ * pym_depot_take() - take a batch out of the depot
+ * @cache: a cache with fronts
+ * @blocks: the blocks; room for PYM_BATCH of them
+ *
+ * Context: Any but NMI, no lock of ours held.
+ * Return: how many, 0 if the depot is empty.
+ */
+unsigned int pym_depot_take(struct pym_cache *cache, void **blocks)
+{
+	struct pym_depot *depot = cache->depot;
+	unsigned int n = depot->batch;
+	unsigned long flags;
+
+	if (!READ_ONCE(depot->nr))
+		return 0;
+	raw_spin_lock_irqsave(&cache->lock, flags);
+	if (depot->nr)
+		memcpy(blocks, &depot->block[--depot->nr * n], n * sizeof(*blocks));
+	else
+		n = 0;
+	raw_spin_unlock_irqrestore(&cache->lock, flags);
+	return n;
+}
+
+/**
+ * pym_front_flush() - make room in this CPU's front
+ * @cache: the cache
+ *
+ * If it is full, half of it goes to the depot, or back to the pools: what has
+ * been there longest.
+ *
+ * Context: Any but NMI, no lock of ours held.
+ * Return: as pym_batch_return().
+ */
+bool pym_front_flush(struct pym_cache *cache)
+{
+	struct pym_front __percpu *fronts = fronts_of(cache);
+	void *blocks[PYM_BATCH];
+	struct pym_front *front;
+	unsigned int n = 0;
+
+	if (!fronts)
+		return false;
+	preempt_disable();
+	front = this_cpu_ptr(fronts);
+	if (!front->busy && front->n == front->cap)
+		n = take_oldest(front, blocks, front->cap / 2);
+	preempt_enable();
+	return n && !depot_put(cache, blocks, n) && pym_batch_return(cache, blocks, n);
+}
+
+/**
+ * pym_front_push() - free a block into this CPU's front, if it can
+ * @cache: the cache
+ * @block: a block of it that has been checked as far as can be without its lock
+ *
+ * Context: Any.
+ * Return: false if the front is full, busy, or holds @block on top already.
+ */
+bool pym_front_push(struct pym_cache *cache, void *block)
+{
+	struct pym_front __percpu *fronts = fronts_of(cache);
+	return fronts && front_push(fronts, block);
+}
+
+/**
+ * pym_front_has_on_top() - was this the last block freed here
+ * @cache: the cache
+ * @block: the block
+ *
+ * Context: Any.
+ * Return: true if it is on top of this CPU's front.
+ */
+bool pym_front_has_on_top(struct pym_cache *cache, const void *block)
+{
+	struct pym_front __percpu *fronts = fronts_of(cache);
+	struct pym_front *front;
+	bool has;
+
+	if (!fronts)
+		return false;
+	preempt_disable();
+	front = this_cpu_ptr(fronts);
+	has = READ_ONCE(front->slot[READ_ONCE(front->n)]) == block;
+	preempt_enable();
+	return has;
+}
+
+/* Empties one CPU's front; runs there, with interrupts off, or for a dead one. */
+static void drain_front(struct pym_cache *cache, struct pym_front *front)
+{
+	void *blocks[PYM_BATCH];
+	unsigned int n;
+
+	/* Whoever we interrupted comes first; the caller asks again. */
+	while (!front->busy && front->n) {
+		n = take_oldest(front, blocks, PYM_BATCH);
+		pym_batch_return(cache, blocks, n);
+	}
+}
+
+static void drain_this_cpu(void *data)
+{
+	struct pym_cache *cache = data;
+
+	drain_front(cache, this_cpu_ptr(cache->fronts));
+}
+
+static bool has_blocks(int cpu, void *data)
+{
+	struct pym_cache *cache = data;
+
+	return READ_ONCE(per_cpu_ptr(cache->fronts, cpu)->n);
+}
+
+/**
+ * pym_front_drain() - empty the fronts of a cache on every CPU, and its depot
+ * @cache: the cache; may be in use, and then be filled again at once
+ *
+ * Context: Task context, interrupts on, no lock of ours but pym_registry.
+ */
+void pym_front_drain(struct pym_cache *cache)
+{
+	void *blocks[PYM_BATCH];
+	unsigned int n;
+
+	if (!fronts_of(cache))
+		return;
+	on_each_cpu_cond_mask(has_blocks, drain_this_cpu, cache, true, cpu_online_mask);
+	while ((n = pym_depot_take(cache, blocks)))
+		pym_batch_return(cache, blocks, n);
+	/* Not from the other CPUs, where a provider may not be called. */
+	pym_heap_reap(cache->heap);
+}
+
+/**
+ * pym_front_drain_cpu() - empty the front of a CPU that is dead
+ * @cache: the cache
+ * @cpu: the CPU
+ *
+ * Context: Task context.
+ */
+void pym_front_drain_cpu(struct pym_cache *cache, unsigned int cpu)
+{
+	if (!fronts_of(cache))
+		return;
+	drain_front(cache, per_cpu_ptr(cache->fronts, cpu));
+	pym_heap_reap(cache->heap);
+}
+
+/* --------------------------------------------------------- dead CPUs -- */
+
+static void (*drain_dead_cpu)(unsigned int cpu);
+static int hotplug_state;
+
+static int cpu_dead(unsigned int cpu)
+{
+	drain_dead_cpu(cpu);
+	return 0;
+}
+
+/**
+ * pym_front_init() - have the fronts of CPUs that go offline emptied
+ * @drain_cpu: does it for every cache there is
+ *
+ * Context: Task context, may sleep.
+ * Return: 0 or an error.
+ */
+int pym_front_init(void (*drain_cpu)(unsigned int cpu))
+{
+	drain_dead_cpu = drain_cpu;
+	hotplug_state = cpuhp_setup_state_nocalls(CPUHP_BP_PREPARE_DYN, "mm/pymalloc:dead",
+						  NULL, cpu_dead);
+	return min(hotplug_state, 0);
+}
+
+void pym_front_exit(void)
+{
+	cpuhp_remove_state_nocalls(hotplug_state);
+}

@@ -92,6 +92,26 @@ static void shrink_empties_them(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, stats_of(cache).pools, 0);
 }
 
+/* Two arenas that only fronts keep, so that shrinking gives one back at once. */
+static void drained_without_the_registry(struct kunit *test)
+{
+	struct pymt_heap *th = pymt_open(test, PYMT_SPLIT | PYMT_FRONTS, NULL);
+	struct pym_cache *cache = warm_cache(test, th->heap, SZ_4K);
+	unsigned int n = 8 * (16 + 8), frees;
+	void **blocks = pymt_array(test, n);
+
+	pymt_take_many(test, cache, blocks, n);
+	pymt_give_many(cache, blocks + 1, n - 2);
+	pym_cache_free(cache, blocks[0]);
+	pym_cache_free(cache, blocks[n - 1]);
+	frees = atomic_read(&th->provider->frees);
+	th->provider->in_registry = 0;
+	pym_heap_shrink(th->heap);
+	KUNIT_EXPECT_GT(test, atomic_read(&th->provider->frees), frees);
+	KUNIT_EXPECT_EQ_MSG(test, th->provider->in_registry, 0,
+			    "the provider was called with pym_registry held");
+}
+
 static void bounded(struct kunit *test)
 {
 	struct pym_cache *cache = warm_cache(test, heap_of(test), 64);
@@ -473,6 +493,7 @@ static struct kunit_case front_cases[] = {
 	KUNIT_CASE(free_blocks_are_cached),
 	KUNIT_CASE(last_freed_is_first_used),
 	KUNIT_CASE(shrink_empties_them),
+	KUNIT_CASE(drained_without_the_registry),
 	KUNIT_CASE(bounded),
 	KUNIT_CASE(depot_serves_again),
 	KUNIT_CASE(no_block_twice),

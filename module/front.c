@@ -378,6 +378,9 @@ static bool has_blocks(int cpu, void *data)
  * pym_front_drain() - empty the fronts of a cache on every CPU, and its depot
  * @cache: the cache; may be in use, and then be filled again at once
  *
+ * What becomes releasable is left to the caller: no provider may be called from
+ * the other CPUs, nor with pym_registry held.
+ *
  * Context: Task context, interrupts on, no lock of ours but pym_registry.
  */
 void pym_front_drain(struct pym_cache *cache)
@@ -390,8 +393,6 @@ void pym_front_drain(struct pym_cache *cache)
 	on_each_cpu_cond_mask(has_blocks, drain_this_cpu, cache, true, cpu_online_mask);
 	while ((n = pym_depot_take(cache, blocks)))
 		pym_batch_return(cache, blocks, n);
-	/* Not from the other CPUs, where a provider may not be called. */
-	pym_heap_reap(cache->heap);
 }
 
 /**
@@ -406,7 +407,8 @@ void pym_front_drain_cpu(struct pym_cache *cache, unsigned int cpu)
 	if (!fronts_of(cache))
 		return;
 	drain_front(cache, per_cpu_ptr(cache->fronts, cpu));
-	pym_heap_reap(cache->heap);
+	/* Not here: no provider may be called with pym_registry held. */
+	schedule_work(&cache->heap->reap_work);
 }
 
 /* --------------------------------------------------------- dead CPUs -- */

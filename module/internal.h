@@ -176,7 +176,8 @@
  *
  * 10. Which file shows which number: see debugfs.c; the sums are ledger.c's.
  *
- * Files, in dependency order; none uses one that comes later:
+ * Files, in dependency order. What looks upward is the limit's callback, the names
+ * and observers of heap.c for caches, and the hooks that a dying heap drops:
  *	sizeclass.h report.c pool.c provider.c account.c arena.c reclaim.c
  *	grow.c front.h batch.c front.c alloc.c cache.c large.c heap.c malloc.c
  *	ledger.c verify.c debugfs.c main.c
@@ -285,7 +286,9 @@ struct pym_order {
  * everybody else. Only its CPU touches it, with preemption off and busy set, or
  * an IPI there, or whoever drains a CPU that is dead. n is read after busy is
  * set: an interrupt may have used the front between the test and the set.
- * Between setting and clearing busy nothing may fault or call out.
+ * Between setting and clearing busy nothing may fault or sleep, and nothing is
+ * called but memcpy(); whoever probes that finds the front busy, and goes to the
+ * pools.
  */
 struct pym_front {
 	u32 n;				/* blocks, in slot[1] to slot[n] */

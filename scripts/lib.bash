@@ -90,22 +90,50 @@ need() {
 }
 
 #
-# A private apt: the machine's own Debian archive, plus the security suite
-# that goes with it, with its own lists.  Nothing of the system's apt
-# configuration is changed, and nothing is installed through it: it is used
-# to download and unpack kernels.
+# A private apt: the machine's own Debian archive, with the security suite
+# that goes with it, or the backports of the next release, each with its own
+# lists.  Nothing of the system's apt configuration is changed, and nothing is
+# installed through it: it is used to download and unpack kernels.
 #
-apt_dir=$PYM_CACHE/apt
-apt_options=(
-	-o "Dir::Etc::sourcelist=$apt_dir/sources.list"
-	-o "Dir::Etc::sourceparts=/dev/null"
-	-o "Dir::State::lists=$apt_dir/lists"
-	-o "Dir::Cache=$apt_dir/cache"
-	-o "Dir::Cache::archives=$apt_dir/archives"
-	-o "APT::Sandbox::User=root"
-	-o "Acquire::Retries=3"
-	-o "APT::Get::List-Cleanup=1"
-)
+
+# series_suite <kernel series>: the release it is taken from
+series_suite() {
+	if [[ $1 == [1-6].* ]]; then
+		echo "$PYM_SUITE"
+	else
+		echo "$PYM_NEXT_SUITE"
+	fi
+}
+
+# series_advice <kernel series>: what to do if there is no such kernel
+series_advice() {
+	if [[ $(series_suite "$1") == "$PYM_SUITE" ]]; then
+		printf '%s\n' "it is in Debian's security suite; add this line to /etc/apt/sources.list:" \
+			"deb <your mirror>/debian-security $PYM_SUITE-security main" \
+			"then run: apt-get update"
+	else
+		printf '%s\n' "it is looked for in $PYM_NEXT_SUITE-backports, beside the $PYM_SUITE archive this machine's apt uses:" \
+			"if that mirror does not carry it, set PYM_STOCK_SERIES to what it has"
+	fi
+	echo "the log is $apt_dir/update.log"
+}
+
+# apt_use <suite>: what the functions below work on
+apt_use() {
+	apt_suite=$1
+	apt_dir=$PYM_CACHE/apt-$1
+	apt_options=(
+		-o "Dir::Etc::sourcelist=$apt_dir/sources.list"
+		-o "Dir::Etc::sourceparts=/dev/null"
+		-o "Dir::State::lists=$apt_dir/lists"
+		-o "Dir::Cache=$apt_dir/cache"
+		-o "Dir::Cache::archives=$apt_dir/archives"
+		-o "APT::Sandbox::User=root"
+		-o "Acquire::Retries=3"
+		-o "APT::Get::List-Cleanup=1"
+	)
+}
+apt_use "$PYM_SUITE"
 
 apt_private() {
 	local tool=$1
@@ -138,13 +166,18 @@ apt_write_sources() {
 			case $suite in
 			"$PYM_SUITE")
 				main=$archive
-				echo "deb [$option] $archive $suite main" ;;
+				[[ $apt_suite != "$PYM_SUITE" ]] || echo "deb [$option] $archive $suite main" ;;
 			"$PYM_SUITE-security")
 				security=1
-				echo "deb [$option] $archive $suite main" ;;
+				[[ $apt_suite != "$PYM_SUITE" ]] || echo "deb [$option] $archive $suite main" ;;
 			esac
 		done <<<"$configured"
-		if ((!security)) && [[ -n $main ]]; then
+		if [[ $apt_suite != "$PYM_SUITE" ]]; then
+			if [[ -n $main ]]; then
+				echo "deb [$option] $main $apt_suite main"
+				echo "deb [$option] $main $apt_suite-backports main"
+			fi
+		elif ((!security)) && [[ -n $main ]]; then
 			archive=${main%%/}-security
 			say "the $PYM_SUITE-security suite is not configured: reading it from $archive, for these scripts only"
 			echo "deb [$option] $archive $PYM_SUITE-security main"
@@ -161,13 +194,13 @@ apt_write_sources() {
 
 # apt_refresh [now]: bring the private lists up to date, if stale or asked to
 apt_refresh() {
-	lock apt
+	lock "apt-$apt_suite"
 	[[ -e $apt_dir/sources.list && -e $apt_dir/updated && ${1-} != now ]] || apt_write_sources
 	if [[ ${1-} != now && -n $(find "$apt_dir/updated" -mtime "-$PYM_APT_DAYS" 2>/dev/null) ]]; then
 		unlock
 		return 0
 	fi
-	if ! progress "reading the package lists" "$apt_dir/update.log" no_status \
+	if ! progress "reading the package lists of $apt_suite" "$apt_dir/update.log" no_status \
 		apt_private apt-get update -o APT::Update::Error-Mode=any; then
 		unlock
 		return 1
@@ -185,6 +218,18 @@ apt_newest() {
 	apt_private apt-cache show --no-all-versions "$name" | sed -n 's/^Version: //p' | head -n 1
 }
 
+# apt_find <extended regular expression>: the same, from lists that are read
+# again if nothing is there
+apt_find() {
+	local answer
+	if apt_refresh && answer=$(apt_newest "$1") ||
+		{ say "looking again with fresh package lists" && apt_refresh now && answer=$(apt_newest "$1"); }; then
+		echo "$answer"
+		return
+	fi
+	return 1
+}
+
 # apt_unpack <directory> <package>=<version> ...: download and unpack, install nothing
 apt_unpack() {
 	local dir=$1 debs
@@ -196,9 +241,34 @@ apt_unpack() {
 		rm -rf "$debs"
 		return 1
 	fi
-	local deb
-	for deb in "$debs"/*.deb; do
-		dpkg-deb -x "$deb" "$dir" || return 1
-	done
+	unpack_debs "$dir" "$debs" || return 1
 	rm -rf "$debs"
+}
+
+# unpack_debs <directory> <directory with packages>
+unpack_debs() {
+	local deb
+	for deb in "$2"/*.deb; do
+		dpkg-deb -x "$deb" "$1" || return 1
+	done
+}
+
+#
+# Building against a kernel.
+#
+
+# kernel_make <kdir> <argument ...>: make in a kernel build directory, with
+# the compiler that the kernel was built with.  What the host cannot offer
+# comes from another release: fetch-kernel leaves its name beside the kdir.
+kernel_make() {
+	local kdir=$1
+	shift
+	# BTF would need pahole, and is not what is tested.
+	set -- -C "$kdir" -j"$PYM_JOBS" CONFIG_DEBUG_INFO_BTF_MODULES= "$@"
+	grep -q gcc- "$kdir/.kernelvariables" 2>/dev/null || set -- "$@" CC="$PYM_CC"
+	if [[ -e $kdir.suite ]]; then
+		exec "$scripts/in-chroot" "$(cat "$kdir.suite")" make "$@"
+	else
+		exec make "$@"
+	fi
 }

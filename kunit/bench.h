@@ -14,8 +14,8 @@
 #define pr_fmt(fmt) "pymalloc_bench: " fmt
 
 /* How a heap is asked for fronts, and how for none: here and nowhere else. */
-#define BENCH_FRONTS		PYM_HEAP_FRONTS
-#define BENCH_NO_FRONTS		0
+#define BENCH_FRONTS		0
+#define BENCH_NO_FRONTS		PYM_HEAP_NO_FRONTS
 
 /*
  * A cache of ours is never merged with another, so neither is the one beside it,

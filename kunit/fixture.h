@@ -75,7 +75,7 @@ enum pymt_kind {
 	PYMT_PAGES,			/* pym_provider_pages */
 	PYMT_VMALLOC,			/* pym_provider_vmalloc */
 	PYMT_KIND = 15,
-	/* With PYM_HEAP_FRONTS. Without, what a case did is in the pools at once. */
+	/* Without, PYM_HEAP_NO_FRONTS: what a case did is in the pools at once. */
 	PYMT_FRONTS = 16,
 };
 

@@ -144,8 +144,8 @@ struct pymt_heap *pymt_open(struct kunit *test, enum pymt_kind kind,
 	KUNIT_ASSERT_NOT_NULL(test, th);
 	if (args)
 		a = *args;
-	if (kind & PYMT_FRONTS)
-		a.flags |= PYM_HEAP_FRONTS;
+	if (!(kind & PYMT_FRONTS))
+		a.flags |= PYM_HEAP_NO_FRONTS;
 	switch ((unsigned int)kind & PYMT_KIND) {
 	case PYMT_SPLIT:
 		th->provider = new_provider(test, PYM_PROVIDER_ATOMIC | PYM_PROVIDER_SPLIT);

@@ -305,7 +305,7 @@ static void reader_meanwhile(struct kunit *test)
 		above += cache_stats.live + cache_stats.cached + cache_stats.free +
 			 cache_stats.virgin != cache_stats.pools * cache_stats.capacity;
 		/* What passes through a front while it is read is seen or not. */
-		if (!(shared->th->heap->flags & PYM_HEAP_FRONTS))
+		if (shared->th->heap->flags & PYM_HEAP_NO_FRONTS)
 			above += cache_stats.allocs - cache_stats.frees != cache_stats.live;
 		foreign += pym_owner(shared) || pym_owner((void *)0xdead0000);
 		if (rounds++ % 8 == 0)

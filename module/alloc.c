@@ -64,12 +64,40 @@ static void count_failures(struct pym_cache *cache, unsigned int n)
 	raw_spin_unlock_irqrestore(&cache->lock, flags);
 }
 
-/* What the caller of an allocation is promised to find in the block. */
+/* Clear a block of any size. */
+static void clear_block(const struct pym_cache *cache, void *block)
+{
+	memset(block, 0, cache->clear * sizeof(long));
+}
+
+/*
+ * Clear what is most often cleared: 4 to 32 words. By fours, the last of which may
+ * overlap: there is no string instruction that pays for so little.
+ */
+static __always_inline void clear_words(unsigned long *p, unsigned int n)
+{
+	unsigned long *last = p + n - 4;
+
+	for (; p < last; p += 4) {
+		WRITE_ONCE(p[0], 0);
+		WRITE_ONCE(p[1], 0);
+		WRITE_ONCE(p[2], 0);
+		WRITE_ONCE(p[3], 0);
+	}
+	WRITE_ONCE(last[0], 0);
+	WRITE_ONCE(last[1], 0);
+	WRITE_ONCE(last[2], 0);
+	WRITE_ONCE(last[3], 0);
+}
+
+/*
+ * What the caller of an allocation is promised to find in the block. A constructor
+ * has run, or runs when the block leaves its pool: cache->clear is 0 then.
+ */
 static void prepare_block(struct pym_cache *cache, const struct pym_popped *popped, gfp_t gfp)
 {
-	/* A constructor has run, or runs when the block leaves its pool. */
-	if (!cache->ctor && want_init_on_alloc(gfp) && !popped->zero)
-		memset(popped->block, 0, cache->size);
+	if (cache->clear && want_init_on_alloc(gfp) && !popped->zero)
+		clear_block(cache, popped->block);
 }
 
 /*
@@ -139,22 +167,43 @@ static void fill_front(struct pym_cache *cache, void **blocks, unsigned int n)
 		pym_heap_reap(cache->heap);
 }
 
-/* A block out of the front, after a batch from the depot if there is one. */
+/* What goes into a front's slot for a block. */
+static void *slot_value(const struct pym_cache *cache, const struct pym_popped *popped)
+{
+	/*
+	 * Every allocation looks at the mark then, and takes it off; without
+	 * init_on_alloc few would have a use for it.
+	 */
+	if (popped->zero && cache->clear && want_init_on_alloc(0))
+		return popped->block + FRONT_ZERO;
+	return popped->block;
+}
+
+/* What a front's slot says. */
+static struct pym_popped slot_popped(void *slot)
+{
+	return (struct pym_popped){
+		.block = slot_block(slot),
+		.zero = (unsigned long)slot & FRONT_ZERO,
+	};
+}
+
+/* A slot out of the front, after a batch from the depot if there is one. */
 static void *pop_again(struct pym_cache *cache)
 {
 	void *blocks[PYM_BATCH];
 	unsigned int n;
-	void *block;
+	void *slot;
 
 	/* The front of a cache whose pages carry no key is only used from here. */
-	block = front_pop(cache->fronts);
-	if (block)
-		return block;
+	slot = __pym_front_pop(cache->fronts);
+	if (slot)
+		return slot;
 	n = pym_depot_take(cache, blocks);
 	if (!n)
 		return NULL;
 	fill_front(cache, blocks, n);
-	return front_pop(cache->fronts);
+	return __pym_front_pop(cache->fronts);
 }
 
 /**
@@ -166,20 +215,24 @@ static void *pop_again(struct pym_cache *cache)
  * Context: as pym_cache_alloc().
  * Return: a block, or NULL.
  */
-noinline void *pym_alloc_slow(struct pym_cache *cache, gfp_t gfp, unsigned long ip)
+void *pym_alloc_slow(struct pym_cache *cache, gfp_t gfp, unsigned long ip)
 {
 	struct pym_popped popped[PYM_BATCH];
 	void *blocks[PYM_BATCH];
 	unsigned int n = 1, i;
+	void *slot;
 
 	if (!may_alloc(cache, &gfp, ip))
 		return NULL;
 	if (!fronts_of(cache))
 		pym_front_create(cache, gfp);
 	if (fronts_of(cache)) {
-		popped[0] = (struct pym_popped){ .block = pop_again(cache) };
-		if (popped[0].block)
+		pym_front_publish(cache);
+		slot = pop_again(cache);
+		if (slot) {
+			popped[0] = slot_popped(slot);
 			goto out;
+		}
 		n = cache->front_cap / 2;
 	}
 	n = get_blocks(cache, gfp, n, 1, popped);
@@ -187,7 +240,7 @@ noinline void *pym_alloc_slow(struct pym_cache *cache, gfp_t gfp, unsigned long 
 		return NULL;
 	if (n > 1) {
 		for (i = 1; i < n; i++)
-			blocks[i - 1] = popped[i].block;
+			blocks[i - 1] = slot_value(cache, &popped[i]);
 		fill_front(cache, blocks, n - 1);
 	}
 out:
@@ -195,48 +248,56 @@ out:
 	return popped[0].block;
 }
 
-/**
- * pym_alloc_finish() - what a block from a front may need before it is used
- * @cache: the cache
- * @block: the block
- * @gfp: allocation flags, of which some are out of the ordinary
- * @ip: the caller
- *
- * Context: as pym_cache_alloc().
- * Return: @block, or NULL if the flags are refused.
- */
-noinline void *pym_alloc_finish(struct pym_cache *cache, void *block, gfp_t gfp,
-				unsigned long ip)
+/* The same for flags that are refused, constructors, and other sizes. */
+static noinline void *finish_rare(struct pym_cache *cache, gfp_t gfp, void *slot)
 {
-	struct pym_popped popped = { .block = block };
+	struct pym_popped popped = slot_popped(slot);
 
-	if (unlikely(gfp & REFUSED_GFP) || unlikely(cache->ctor && (gfp & __GFP_ZERO))) {
-		if (!may_alloc(cache, &gfp, ip)) {
-			pym_cache_free(cache, block);
-			return NULL;
-		}
+	if (gfp & (REFUSED_GFP | __GFP_ZERO) && !may_alloc(cache, &gfp, _RET_IP_)) {
+		pym_cache_free(cache, popped.block);
+		return NULL;
 	}
 	prepare_block(cache, &popped, gfp);
-	return block;
+	return popped.block;
 }
 
-void *pym_cache_alloc(struct pym_cache *cache, gfp_t gfp)
+notrace void *__pym_alloc_finish(struct pym_cache *cache, gfp_t gfp, void *slot)
 {
-	return pym_cache_alloc_ip(cache, gfp, _RET_IP_);
+	unsigned int n = cache->clear;
+
+	if (unlikely(gfp & REFUSED_GFP) || unlikely(n - 4 > 32 - 4))
+		return finish_rare(cache, gfp, slot);
+	if (unlikely((unsigned long)slot & FRONT_ZERO))
+		return slot_block(slot);
+	clear_words(slot, n);
+	return slot;
 }
-EXPORT_SYMBOL_GPL(pym_cache_alloc);
+EXPORT_SYMBOL_GPL(__pym_alloc_finish);
+
+void *__pym_cache_alloc_slow(struct pym_cache *cache, gfp_t gfp)
+{
+	return pym_alloc_slow(cache, gfp, _RET_IP_);
+}
+EXPORT_SYMBOL_GPL(__pym_cache_alloc_slow);
 
 size_t pym_cache_alloc_bulk(struct pym_cache *cache, gfp_t gfp, size_t n, void **blocks)
 {
 	struct pym_popped popped[PYM_BATCH];
-	size_t done = 0;
+	size_t done = 0, i;
 
 	if (!may_alloc(cache, &gfp, _RET_IP_))
 		return 0;
+	if (n) {
+		done = pym_front_take(cache, blocks, n);
+		for (i = 0; i < done; i++) {
+			popped[0] = slot_popped(blocks[i]);
+			prepare_block(cache, popped, gfp);
+			blocks[i] = popped[0].block;
+		}
+	}
 	while (done < n) {
 		unsigned int want = min_t(size_t, n - done, PYM_BATCH);
 		unsigned int got = get_blocks(cache, gfp, want, want, popped);
-		unsigned int i;
 
 		for (i = 0; i < got; i++) {
 			prepare_block(cache, &popped[i], gfp);
@@ -270,13 +331,14 @@ struct pym_heap *pym_free_to_front(struct pym_cache *cache, struct pym_pool *poo
 {
 	bool reap;
 
-	if (!fronts_of(cache) || want_init_on_free() ||
-	    !slot_start(p - pool->base, cache))
+	if (!fronts_of(cache) || !slot_start(p - pool->base, cache))
 		return pym_pool_free(pool, cache, p, ip);
 	if (unlikely(pym_front_has_on_top(cache, p))) {
 		pym_report_block(PYM_MISUSE_DOUBLE_FREE, "block is free already", pool, p, ip);
 		return NULL;
 	}
+	if (cache->clear && want_init_on_free())
+		memset(p, 0, cache->size);
 	if (pym_front_push(cache, p))
 		return NULL;
 	reap = pym_front_flush(cache);
@@ -336,27 +398,36 @@ static bool may_free(struct pym_cache *cache, unsigned long ip)
 	return true;
 }
 
-static noinline void cache_free_slow(struct pym_cache *cache, void *block, unsigned long ip)
+static noinline void cache_free_slow(struct pym_cache *cache, void *block)
 {
-	if (block && may_free(cache, ip))
-		free_slow(cache, block, ip);
+	if (block && may_free(cache, _RET_IP_))
+		free_slow(cache, block, _RET_IP_);
 }
 
-void pym_cache_free(struct pym_cache *cache, void *block)
+notrace void pym_cache_free(struct pym_cache *cache, void *block)
 {
-	if (unlikely(!cache) || !front_free(cache, block))
-		cache_free_slow(cache, block, _RET_IP_);
+	if (!front_free(cache, block))
+		cache_free_slow(cache, block);
 }
 EXPORT_SYMBOL_GPL(pym_cache_free);
 
 void pym_cache_free_bulk(struct pym_cache *cache, size_t n, void **blocks)
 {
-	size_t i;
+	size_t i = 0;
 
 	if (!n || !may_free(cache, _RET_IP_))
 		return;
-	for (i = 0; i < n; i++)
-		if (!front_free(cache, blocks[i]) && blocks[i])
-			free_slow(cache, blocks[i], _RET_IP_);
+	while (i < n) {
+		unsigned int good = pym_front_give(cache, blocks + i,
+						   min_t(size_t, n - i, PYM_BATCH));
+
+		i += good;
+		/* The first that is not simple: no room, no block, not ours, ... */
+		if (i < n) {
+			if (blocks[i])
+				free_slow(cache, blocks[i], _RET_IP_);
+			i++;
+		}
+	}
 }
 EXPORT_SYMBOL_GPL(pym_cache_free_bulk);

@@ -150,7 +150,7 @@ struct pym_pool *pym_pool_take(struct pym_cache *cache, struct pym_spare_bits *s
 		order->virgin--;
 	}
 	pym_pool_assign(pool, cache);
-	pym_pool_set_key(pool, cache->key);
+	pym_pool_set_owner(pool, cache);
 	pool->state = PYM_POOL_USED;
 	heap->acct.moves++;
 	pym_arena_place(heap, order, arena);
@@ -176,7 +176,7 @@ bool pym_pool_put(struct pym_pool *pool)
 	lockdep_assert_held(&pool->owner->lock);
 	raw_spin_lock(&heap->lock);
 	WRITE_ONCE(pool->owner, NULL);
-	pym_pool_set_key(pool, PYM_KEY_NONE);
+	pym_pool_set_owner(pool, NULL);
 	pool->state = PYM_POOL_EMPTY;
 	pool->zeroed = false;
 	pool->live = 0;

@@ -164,11 +164,16 @@ again:
 /* Pool of a block of the cache; NULL or another's if it is not one any more. */
 static struct pym_pool *owned_pool(struct pym_cache *cache, const void *p)
 {
-	/* With the owner's key on it the page is ours, and names its pool. */
-	if (!cache->indexed)
-		return in_direct_map(p) && has_key(p, cache->key) ?
-			(struct pym_pool *)page_of(p)->lru.next : NULL;
-	return pym_lookup(p);
+	unsigned long word = (unsigned long)cache;
+
+	if (cache->indexed)
+		return pym_lookup(p);
+	if (cache->is_class)
+		word ^= pym_direct.secret;
+	/* With its owner's word on it the page is ours, and names its pool. */
+	if (!plausible(cache, p) || !word_is(&page_of(p)->private, word))
+		return NULL;
+	return (struct pym_pool *)page_of(p)->lru.next;
 }
 
 /* A block that a front took is not live: it was freed twice, or not aligned. */
@@ -187,7 +192,7 @@ static void report_late(struct pym_cache *cache, const void *p)
 /**
  * pym_batch_return() - put blocks that were in a front back into their pools
  * @cache: the cache
- * @blocks: NULL where there is nothing to report afterwards
+ * @blocks: as they were in it; NULL afterwards where there is nothing to report
  * @n: how many, at most PYM_BATCH
  *
  * Here at the latest a double free comes to light: the second of two entries
@@ -206,6 +211,7 @@ bool pym_batch_return(struct pym_cache *cache, void **blocks, unsigned int n)
 	rcu_read_lock();
 	raw_spin_lock_irqsave(&cache->lock, flags);
 	for (i = 0; i < n; i++) {
+		blocks[i] = slot_block(blocks[i]);
 		pool = owned_pool(cache, blocks[i]);
 		if (likely(pool && pool->owner == cache &&
 			   pym_pool_slot(pool, cache, blocks[i], &slot) == PYM_SLOT_LIVE)) {

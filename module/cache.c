@@ -21,16 +21,48 @@ static void init_cache(struct pym_cache *cache, struct pym_heap *heap, size_t si
 	cache->slot_limit = pym_slot_limit(cache->stride, cache->capacity);
 	cache->indexed = pym_heap_indexed(heap);
 	cache->pool_mask = pym_pool_size(cache->order) - 1;
-	cache->key = (unsigned long)cache | (is_class ? PYM_KEY_CLASS : PYM_KEY_TYPED);
-	cache->self = cache;
 	cache->is_class = is_class;
-	cache->front = &pym_no_front;
-	if (heap->flags & PYM_HEAP_FRONTS)
+	cache->clear = DIV_ROUND_UP(size, sizeof(long));
+	/* What must be cleared when it is freed is no simple free. */
+	if (!cache->indexed && !want_init_on_free())
+		cache->hot_limit = cache->slot_limit;
+	cache->head.front = &pym_no_front;
+	if (!(heap->flags & PYM_HEAP_NO_FRONTS))
 		cache->front_cap = pym_front_cap(cache->stride);
 	raw_spin_lock_init(&cache->lock);
 	INIT_LIST_HEAD(&cache->used);
 	INIT_LIST_HEAD(&cache->full);
 	INIT_LIST_HEAD(&cache->node);
+}
+
+/**
+ * pym_class_publish() - let pym_malloc() use a class without more ado, if it may
+ * @heap: the heap
+ * @class: which
+ *
+ * Context: Any.
+ */
+void pym_class_publish(struct pym_heap *heap, unsigned int class)
+{
+	struct pym_cache *cache = READ_ONCE(heap->class[class]);
+	struct pym_front __percpu **hot = heap->head.hot;
+	struct pym_front __percpu *front;
+
+	if (!cache || READ_ONCE(heap->hooked))
+		return;
+	pym_front_publish(cache);
+	front = READ_ONCE(cache->head.front);
+	if (READ_ONCE(hot[class + 1]) == front)
+		return;
+	/* Requests of 0 bytes are served as one of 1. */
+	if (!class)
+		WRITE_ONCE(hot[0], front);
+	smp_store_mb(hot[class + 1], front);
+	/* Pairs with hide_classes(): it sees the front, or we see its flag. */
+	if (READ_ONCE(heap->hooked)) {
+		WRITE_ONCE(hot[class ? class + 1 : 0], &pym_no_front);
+		WRITE_ONCE(hot[class + 1], &pym_no_front);
+	}
 }
 
 /**
@@ -110,7 +142,10 @@ struct pym_cache *pym_cache_create(const char *name, size_t size,
 		return NULL;
 	}
 	init_cache(cache, heap, size, align, false);
-	cache->ctor = args->ctor;
+	if (args->ctor) {
+		cache->ctor = args->ctor;
+		cache->clear = 0;
+	}
 	strscpy(cache->name, name, sizeof(cache->name));
 
 	mutex_lock(&pym_registry);
@@ -187,7 +222,6 @@ void pym_cache_forget(struct pym_cache *cache)
 void pym_cache_release(struct pym_cache *cache)
 {
 	pym_front_destroy(cache);
-	cache->self = NULL;
 	/* A bad free may be looking at it. */
 	pym_uncharge(cache->heap, kmalloc_size_roundup(sizeof(*cache)),
 		     &cache->heap->acct.metadata);

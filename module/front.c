@@ -10,8 +10,9 @@
 #include "internal.h"
 #include "front.h"
 
-/* Stands in for the front of a cache that has none: always busy. */
-DEFINE_PER_CPU(struct pym_front, pym_no_front) = { .busy = 1 };
+/* Stands in for a front that may not be used: always busy. */
+DEFINE_PER_CPU(struct pym_front, pym_no_front);
+static_assert(PYM_FRONT_IDLE);
 
 /* A front holds about this many bytes of blocks, within these bounds. */
 #define FRONT_BYTES	8192
@@ -52,6 +53,30 @@ static size_t front_bytes(const struct pym_cache *cache)
 }
 
 /**
+ * pym_front_publish() - let the fast path use the fronts of a cache, if it may
+ * @cache: the cache
+ *
+ * It may not if the cache's pages do not say whose they are, nor while hooks are to
+ * see every free.
+ *
+ * Context: Any.
+ */
+void pym_front_publish(struct pym_cache *cache)
+{
+	struct pym_front __percpu *fronts = fronts_of(cache);
+
+	if (!fronts || cache->indexed || READ_ONCE(cache->head.front) != &pym_no_front)
+		return;
+	if (cache->is_class && READ_ONCE(cache->heap->hooked))
+		return;
+	/* After what pym_front_create() wrote; before we look again. */
+	smp_store_mb(cache->head.front, fronts);
+	/* Pairs with pym_heap_hide_fronts(): it sees the front, or we see its flag. */
+	if (cache->is_class && READ_ONCE(cache->heap->hooked))
+		WRITE_ONCE(cache->head.front, &pym_no_front);
+}
+
+/**
  * pym_front_create() - give a cache its fronts, once it has earned them
  * @cache: the cache
  * @gfp: what the request that found none allows
@@ -80,15 +105,15 @@ void pym_front_create(struct pym_cache *cache, gfp_t gfp)
 	if (!fronts)
 		goto free;
 	depot->batch = cache->front_cap / 2;
-	for_each_possible_cpu(cpu)
+	for_each_possible_cpu(cpu) {
 		per_cpu_ptr(fronts, cpu)->cap = cache->front_cap;
+		per_cpu_ptr(fronts, cpu)->busy = PYM_FRONT_IDLE;
+	}
 	if (cmpxchg(&cache->depot, NULL, depot))
 		goto free;
 	/* After the depot and every CPU's cap; pairs with fronts_of(). */
 	smp_store_release(&cache->fronts, fronts);
-	if (!cache->indexed)
-		/* The same for the fast path, which reads nothing but through it. */
-		smp_store_release(&cache->front, fronts);
+	pym_front_publish(cache);
 	pym_commit(heap, bytes, &heap->acct.metadata);
 	return;
 free:
@@ -109,7 +134,7 @@ void pym_front_destroy(struct pym_cache *cache)
 
 	if (!fronts)
 		return;
-	cache->front = &pym_no_front;
+	cache->head.front = &pym_no_front;
 	cache->fronts = NULL;
 	free_percpu(fronts);
 	kfree(cache->depot);
@@ -207,19 +232,102 @@ unsigned int pym_front_put(struct pym_cache *cache, void **blocks, unsigned int 
 		return 0;
 	preempt_disable();
 	front = this_cpu_ptr(fronts);
-	if (front->busy) {
+	if (front->busy != PYM_FRONT_IDLE) {
 		n = 0;
 		goto out;
 	}
-	front->busy = 1;
+	front->busy = 0;
 	barrier();
-	n = min(n, front->cap - front->n);
+	n = min_t(unsigned long, n, front->cap - front->n);
 	for (i = 0; i < n; i++)
 		front->slot[front->n + 1 + i] = blocks[n - 1 - i];
 	front->n += n;
 	front->net += n;
 	barrier();
+	front->busy = PYM_FRONT_IDLE;
+out:
+	preempt_enable();
+	return n;
+}
+
+/**
+ * pym_front_take() - take many slots out of this CPU's front
+ * @cache: the cache
+ * @blocks: filled in; see slot_block()
+ * @n: how many at most
+ *
+ * Context: Any.
+ * Return: how many.
+ */
+size_t pym_front_take(struct pym_cache *cache, void **blocks, size_t n)
+{
+	struct pym_front __percpu *fronts = fronts_of(cache);
+	struct pym_front *front;
+
+	if (!fronts)
+		return 0;
+	preempt_disable();
+	front = this_cpu_ptr(fronts);
+	if (front->busy != PYM_FRONT_IDLE) {
+		n = 0;
+		goto out;
+	}
 	front->busy = 0;
+	barrier();
+	n = min(n, front->n);
+	front->n -= n;
+	memcpy(blocks, &front->slot[front->n + 1], n * sizeof(*blocks));
+	barrier();
+	front->busy = PYM_FRONT_IDLE;
+out:
+	preempt_enable();
+	return n;
+}
+
+/**
+ * pym_front_give() - free many blocks into this CPU's front
+ * @cache: a cache
+ * @blocks: what is to be freed, any values
+ * @n: how many, at most PYM_BATCH
+ *
+ * Stops at the first that pym_cache_free() would not put there either.
+ *
+ * Context: Any.
+ * Return: how many of the first it took.
+ */
+unsigned int pym_front_give(struct pym_cache *cache, void **blocks, unsigned int n)
+{
+	struct pym_front __percpu *fronts = cache->head.front;
+	struct pym_front *front;
+	const void *last;
+	unsigned int i;
+
+	/* What may fault comes first; a block in our hands stays what it is. */
+	for (i = 0; i < n; i++)
+		if (!plausible(cache, blocks[i]) || !at_hot_slot(blocks[i], cache) ||
+		    !is_owner(cache, blocks[i]))
+			break;
+	n = i;
+	preempt_disable();
+	front = this_cpu_ptr(fronts);
+	if (front->busy != PYM_FRONT_IDLE) {
+		n = 0;
+		goto out;
+	}
+	front->busy = 0;
+	barrier();
+	n = min_t(unsigned long, n, front->cap - front->n);
+	last = front->slot[front->n];
+	for (i = 0; i < n; i++) {
+		if (unlikely(blocks[i] == last))
+			break;
+		last = blocks[i];
+		front->slot[++front->n] = blocks[i];
+	}
+	n = i;
+	front->frees += n;
+	barrier();
+	front->busy = PYM_FRONT_IDLE;
 out:
 	preempt_enable();
 	return n;
@@ -230,16 +338,16 @@ static unsigned int take_oldest(struct pym_front *front, void **blocks, unsigned
 {
 	unsigned int n, i;
 
-	front->busy = 1;
+	front->busy = 0;
 	barrier();
-	n = min(max, front->n);
+	n = min_t(unsigned long, max, front->n);
 	memcpy(blocks, &front->slot[1], n * sizeof(*blocks));
 	for (i = n + 1; i <= front->n; i++)
 		front->slot[i - n] = front->slot[i];
 	front->n -= n;
 	front->net -= n;
 	barrier();
-	front->busy = 0;
+	front->busy = PYM_FRONT_IDLE;
 	return n;
 }
 
@@ -304,7 +412,7 @@ bool pym_front_flush(struct pym_cache *cache)
 		return false;
 	preempt_disable();
 	front = this_cpu_ptr(fronts);
-	if (!front->busy && front->n == front->cap)
+	if (front->busy == PYM_FRONT_IDLE && front->n == front->cap)
 		n = take_oldest(front, blocks, front->cap / 2);
 	preempt_enable();
 	return n && !depot_put(cache, blocks, n) && pym_batch_return(cache, blocks, n);
@@ -342,7 +450,7 @@ bool pym_front_has_on_top(struct pym_cache *cache, const void *block)
 		return false;
 	preempt_disable();
 	front = this_cpu_ptr(fronts);
-	has = READ_ONCE(front->slot[READ_ONCE(front->n)]) == block;
+	has = slot_block(READ_ONCE(front->slot[READ_ONCE(front->n)])) == block;
 	preempt_enable();
 	return has;
 }
@@ -354,7 +462,7 @@ static void drain_front(struct pym_cache *cache, struct pym_front *front)
 	unsigned int n;
 
 	/* Whoever we interrupted comes first; the caller asks again. */
-	while (!front->busy && front->n) {
+	while (front->busy == PYM_FRONT_IDLE && front->n) {
 		n = take_oldest(front, blocks, PYM_BATCH);
 		pym_batch_return(cache, blocks, n);
 	}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The hot path: pop from and push to this CPU's front. Included by the files
- * whose functions are the fast path, and by front.c.
+ * The hot path of a free: push to this CPU's front. Included by the files whose
+ * functions are the fast path, and by front.c. An allocation's is in the header
+ * that consumers include.
  */
 #ifndef _PYM_FRONT_H
 #define _PYM_FRONT_H
@@ -23,115 +24,166 @@ static inline struct pym_front __percpu *fronts_of(const struct pym_cache *cache
 	return smp_load_acquire(&cache->fronts);
 }
 
-/*
- * Pop a block, or NULL if the front is busy or empty. The fields are accessed
- * through the per-CPU segment one by one, which is cheaper than forming the
- * address of the front.
- */
-static __always_inline void *front_pop(struct pym_front __percpu *front)
+#if defined(CONFIG_X86_64) && defined(CONFIG_SMP)
+static __always_inline bool slot_is(struct pym_front __percpu *front, unsigned long n,
+				    const void *block)
 {
-	void *block;
-	u32 n;
+	bool is;
 
-	preempt_disable();
-	if (unlikely(raw_cpu_read_1(front->busy)))
-		goto busy;
-	raw_cpu_write_1(front->busy, 1);
-	barrier();
-	n = raw_cpu_read_4(front->n);
-	if (unlikely(!n))
-		goto empty;
-	block = raw_cpu_read_8(front->slot[n]);
-	raw_cpu_add_4(front->n, -1);
-	barrier();
-	raw_cpu_write_1(front->busy, 0);
-	preempt_enable();
-	return block;
-empty:
-	raw_cpu_write_1(front->busy, 0);
-busy:
-	preempt_enable();
-	return NULL;
+	asm volatile("cmpq	%[block], " __PYM_SLOT
+		     : "=@cce" (is) : [block] "r" (block), __PYM_SLOT_INPUTS(0));
+	return is;
 }
+
+static __always_inline void slot_write_above(struct pym_front __percpu *front, unsigned long n,
+					     const void *block)
+{
+	asm volatile("movq	%[block], " __PYM_SLOT
+		     : : [block] "r" (block), __PYM_SLOT_INPUTS(1) : "memory");
+}
+#else
+static __always_inline bool slot_is(struct pym_front __percpu *front, unsigned long n,
+				    const void *block)
+{
+	return raw_cpu_read(front->slot[n]) == block;
+}
+
+static __always_inline void slot_write_above(struct pym_front __percpu *front, unsigned long n,
+					     const void *block)
+{
+	raw_cpu_write(front->slot[n + 1], (void *)block);
+}
+#endif
 
 /*
  * Push a block; false if the front is busy or full, or has the block on top
  * already, which is a double free.
  */
-static __always_inline bool front_push(struct pym_front __percpu *front, void *block)
+static __always_inline bool front_push(struct pym_front __percpu *front, const void *block)
 {
-	u32 n;
+	unsigned long n;
 
 	preempt_disable();
-	if (unlikely(raw_cpu_read_1(front->busy)))
+	if (unlikely(!__pym_front_enter(front)))
 		goto busy;
-	raw_cpu_write_1(front->busy, 1);
-	barrier();
-	n = raw_cpu_read_4(front->n);
-	if (unlikely(n >= raw_cpu_read_4(front->cap)) ||
-	    unlikely(raw_cpu_read_8(front->slot[n]) == block))
+	n = raw_cpu_read(front->n);
+	if (unlikely(n >= raw_cpu_read(front->cap)) || unlikely(slot_is(front, n, block)))
 		goto full;
-	raw_cpu_write_8(front->slot[n + 1], block);
-	raw_cpu_add_4(front->n, 1);
-	raw_cpu_add_8(front->frees, 1);
-	barrier();
-	raw_cpu_write_1(front->busy, 0);
+	slot_write_above(front, n, block);
+	raw_cpu_add(front->n, 1);
+	raw_cpu_add(front->frees, 1);
+	__pym_front_leave(front);
 	preempt_enable();
 	return true;
 full:
-	raw_cpu_write_1(front->busy, 0);
+	__pym_front_leave(front);
+	preempt_enable();
+	return false;
 busy:
+	__pym_front_nested(front);
 	preempt_enable();
 	return false;
 }
 
 /*
- * May the address be one of the direct map, so that page_of() may be read, if only
- * with care? Where pages are linear it says yes too often, but never where page_of()
- * would be in user space: a fault there is an oops, whatever the exception table
- * says. The direct map is the lowest part of the kernel's half there, and vmalloc's
- * area is above.
+ * May page_of(@p) be read, if only with care, and is @cache not NULL? Where pages
+ * are linear it must only not be an address of user space, for a fault there is an
+ * oops, whatever the exception table says; and page_of() of what the kernel's half
+ * has is in the kernel's half, or not canonical.
  */
-static __always_inline bool in_direct_map(const void *p)
+static __always_inline bool plausible(const struct pym_cache *cache, const void *p)
 {
 	if (PYM_LINEAR_PAGES)
-		return (unsigned long)p < VMALLOC_START;
-	return virt_addr_valid(p);
+		return (long)((unsigned long)cache & (unsigned long)p) < 0;
+	return cache && virt_addr_valid(p);
 }
 
 /*
  * struct page of an address of the direct map. Where both are linear all the way,
- * as on x86-64, one constant does: pym_page_base makes up for where they begin.
+ * as on x86-64, one constant does: pym_direct.base makes up for where they begin.
  */
 static __always_inline struct page *page_of(const void *p)
 {
 	if (PYM_LINEAR_PAGES)
-		return (struct page *)(((unsigned long)p >> PAGE_SHIFT << 6) + pym_page_base);
+		return (struct page *)(((unsigned long)p >> PAGE_SHIFT << 6) + pym_direct.base);
 	return virt_to_page(p);
 }
 
 /*
- * Does the page of an address carry this key? The address may be any value at
- * all, so the read may fault; that is a no.
+ * Does a word that may not be there at all have this value? Nowhere but where pages
+ * are linear: elsewhere plausible() says no to addresses without a struct page.
  */
-static __always_inline bool has_key(const void *p, unsigned long key)
+static __always_inline bool word_is(const unsigned long *p, unsigned long value)
 {
-	struct page *page = page_of(p);
-#ifdef CONFIG_X86_64
+#if defined(CONFIG_X86_64) && !defined(CONFIG_UML)
 	/* Compares in place and jumps on a fault: gcc 12 has no outputs here. */
-	asm goto("1:	cmpq	%[key], %[word]\n"
+	asm goto("1:	cmpq	%[value], %[word]\n"
 		 "	jne	%l[no]\n"
 		 _ASM_EXTABLE(1b, %l[no])
-		 : : [key] "r" (key), [word] "m" (page->private) : "cc" : no);
+		 : : [value] "r" (value), [word] "m" (*p) : "cc" : no);
 	return true;
-#else
-	unsigned long word;
-
-	__get_kernel_nofault(&word, &page->private, unsigned long, no);
-	return word == key;
-#endif
 no:
 	return false;
+#else
+	return READ_ONCE(*p) == value;
+#endif
+}
+
+/* Read such a word; anything if it is not there. */
+static __always_inline unsigned long read_word(const unsigned long *p)
+{
+	unsigned long word;
+#if defined(CONFIG_X86_64) && !defined(CONFIG_UML)
+	/* Whatever is in the register. */
+	asm("" : "=r" (word));
+	asm volatile("1:	movq	%[p], %[word]\n"
+		     "2:\n"
+		     _ASM_EXTABLE(1b, 2b)
+		     : [word] "+r" (word) : [p] "m" (*p));
+#else
+	word = READ_ONCE(*p);
+#endif
+	return word;
+}
+
+/* Is the page of @p one of a pool of @cache, which has a name of its own? */
+static __always_inline bool is_owner(const struct pym_cache *cache, const void *p)
+{
+	return word_is(&page_of(p)->private, (unsigned long)cache);
+}
+
+/*
+ * The size class behind a block from pym_malloc(), or NULL if its page does not
+ * say so. @p may be any value at all: two words of its struct page must fit each
+ * other, which nothing but a page of ours does without knowing the secret.
+ */
+static __always_inline struct pym_cache *class_of(const void *p)
+{
+	struct page *page;
+	unsigned long word;
+
+	if (PYM_LINEAR_PAGES) {
+		unsigned long offset = (unsigned long)p - pym_direct.start;
+
+#ifdef CONFIG_X86_64
+		/* Not in the register that the first word is read into. */
+		asm("" : "+d" (offset));
+#endif
+		if (unlikely(offset >= pym_direct.size))
+			return NULL;
+		page = (struct page *)((offset >> (PAGE_SHIFT - 6) & ~63UL) + pym_direct.first);
+	} else {
+		if (!virt_addr_valid(p))
+			return NULL;
+		page = virt_to_page(p);
+	}
+	word = read_word(&page->private) ^ pym_direct.secret;
+	if (unlikely(!word_is((unsigned long *)&page->lru.prev, word)))
+		return NULL;
+	/* A foreign page that has NULL there has not the secret beside it. */
+	if (!word)
+		__builtin_unreachable();
+	return (struct pym_cache *)word;
 }
 
 /* Is this offset in a pool the start of a block? See pym_slot_factor(). */
@@ -140,90 +192,29 @@ static __always_inline bool slot_start(size_t offset, const struct pym_cache *ca
 	return offset * cache->slot_factor < cache->slot_limit;
 }
 
-/* The same for an address in a pool of @cache, whose pools are aligned. */
-static __always_inline bool at_slot(const void *p, const struct pym_cache *cache)
-{
-	return slot_start((unsigned long)p & cache->pool_mask, cache);
-}
-
-/* Read a word that may not be there; 0 then. Not 0 in what is ours. */
-static __always_inline unsigned long read_or_0(const unsigned long *p)
-{
-	unsigned long word = 0;
-#ifdef CONFIG_X86_64
-	asm volatile("1:	movq	%[p], %[word]\n"
-		     "2:\n"
-		     _ASM_EXTABLE(1b, 2b)
-		     : [word] "+r" (word) : [p] "m" (*p));
-#else
-	__get_kernel_nofault(&word, p, unsigned long, no);
-no:
-#endif
-	return word;
-}
-
 /*
- * The size class behind a block from pym_malloc(), or NULL if its page does not
- * say so. @p may be any value at all.
+ * The same for an address in a pool of @cache, whose pools are aligned; and may the
+ * front be used without more ado?
  */
-static __always_inline struct pym_cache *class_of(const void *p)
+static __always_inline bool at_hot_slot(const void *p, const struct pym_cache *cache)
 {
-	struct pym_cache *cache;
-	unsigned long key;
-
-	if (unlikely(!in_direct_map(p)))
-		return NULL;
-	key = read_or_0(&page_of(p)->private);
-	if (unlikely((key & PYM_KEY_BITS) != PYM_KEY_CLASS))
-		return NULL;
-	cache = (struct pym_cache *)(key - PYM_KEY_CLASS);
-	/*
-	 * The word may be anybody's: only a cache of ours points at itself there.
-	 * It must be an address of the kernel's half to be read at all.
-	 */
-	if (unlikely((long)cache >= 0))
-		return NULL;
-	if (unlikely(read_or_0((unsigned long *)&cache->self) != (unsigned long)cache))
-		return NULL;
-	return cache;
-}
-
-/* Free a block to the front, its page's key having been seen. */
-static __always_inline bool front_free_keyed(struct pym_cache *cache, void *block)
-{
-	if (unlikely(!at_slot(block, cache)) || unlikely(want_init_on_free()))
-		return false;
-	return front_push(cache->front, block);
+	return ((unsigned long)p & cache->pool_mask) * cache->slot_factor < cache->hot_limit;
 }
 
 /* Free to the front, if that can be done and @block is a block of @cache. */
 static __always_inline bool front_free(struct pym_cache *cache, void *block)
 {
-	if (unlikely(!in_direct_map(block)) || unlikely(!has_key(block, cache->key)))
-		return false;
-	return front_free_keyed(cache, block);
+	return likely(plausible(cache, block)) && likely(at_hot_slot(block, cache)) &&
+	       likely(is_owner(cache, block)) && front_push(cache->head.front, block);
 }
 
-void *pym_alloc_slow(struct pym_cache *cache, gfp_t gfp, unsigned long ip);
-void *pym_alloc_finish(struct pym_cache *cache, void *block, gfp_t gfp, unsigned long ip);
+/* What a front's slot says besides the block: it reads as zero. See cleared(). */
+#define FRONT_ZERO	1UL
 
-/* pym_cache_alloc() on behalf of the caller at @ip. */
-static __always_inline void *pym_cache_alloc_ip(struct pym_cache *cache, gfp_t gfp,
-						unsigned long ip)
+/* The block in a front's slot. */
+static inline void *slot_block(const void *slot)
 {
-	void *block;
-
-	if (unlikely(!cache))
-		return pym_alloc_slow(cache, gfp, ip);
-	/* The front never sleeps; what may sleep says so when it is reached. */
-	if (IS_ENABLED(CONFIG_DEBUG_ATOMIC_SLEEP) || IS_ENABLED(CONFIG_LOCKDEP))
-		might_alloc(gfp);
-	block = front_pop(cache->front);
-	if (unlikely(!block))
-		return pym_alloc_slow(cache, gfp, ip);
-	if (unlikely(gfp & (GFP_ZONEMASK | __GFP_ZERO)) || want_init_on_alloc(0))
-		return pym_alloc_finish(cache, block, gfp, ip);
-	return block;
+	return (void *)((unsigned long)slot & ~FRONT_ZERO);
 }
 
 #endif /* _PYM_FRONT_H */

@@ -14,7 +14,7 @@ EXPORT_SYMBOL_IF_KUNIT(pym_registry);
 struct list_head pym_heaps = LIST_HEAD_INIT(pym_heaps);
 EXPORT_SYMBOL_IF_KUNIT(pym_heaps);
 struct pym_heap *pym_default_heap;
-EXPORT_SYMBOL_IF_KUNIT(pym_default_heap);
+EXPORT_SYMBOL_GPL(pym_default_heap);
 
 const struct pym_observer *pym_observer;
 
@@ -78,7 +78,7 @@ static const char *heap_args_error(const struct pym_heap_args *args)
 {
 	const struct pym_provider_ops *provider = args->provider;
 
-	if (args->flags & ~PYM_HEAP_FRONTS)
+	if (args->flags & ~PYM_HEAP_NO_FRONTS)
 		return "unknown flags";
 	if (!provider)
 		return NULL;
@@ -106,6 +106,7 @@ struct pym_heap *pym_heap_create(const char *name, const struct pym_heap_args *a
 	size_t self = kmalloc_size_roundup(sizeof(struct pym_heap));
 	struct pym_heap *heap;
 	const char *error;
+	unsigned int i;
 
 	args = args ?: &defaults;
 	if (!pym_name_ok("heap", name))
@@ -134,6 +135,8 @@ struct pym_heap *pym_heap_create(const char *name, const struct pym_heap_args *a
 	heap->acct.metadata = self;
 	heap->acct.high = self;
 	INIT_LIST_HEAD(&heap->caches);
+	for (i = 0; i < ARRAY_SIZE(heap->head.hot); i++)
+		heap->head.hot[i] = &pym_no_front;
 	strscpy(heap->name, name, sizeof(heap->name));
 	pym_heap_init_arenas(heap);
 

@@ -282,24 +282,6 @@ struct pym_order {
 };
 
 /*
- * The per-CPU front of a cache: blocks that are live to their pools and free to
- * everybody else. Only its CPU touches it, with preemption off and busy set, or
- * an IPI there, or whoever drains a CPU that is dead. n is read after busy is
- * set: an interrupt may have used the front between the test and the set.
- * Between setting and clearing busy nothing may fault or sleep, and nothing is
- * called but memcpy(); whoever probes that finds the front busy, and goes to the
- * pools.
- */
-struct pym_front {
-	u32 n;				/* blocks, in slot[1] to slot[n] */
-	u32 cap;			/* most there can be, constant */
-	u8 busy;			/* 1: somebody on this CPU is at it */
-	u64 frees;			/* frees served by the front */
-	u64 net;			/* blocks put in by refills less flushes */
-	void *slot[];			/* slot[0] is NULL, always */
-};
-
-/*
  * Half fronts that CPUs exchange through one hold of cache->lock each, so that
  * blocks freed on one CPU and allocated on another never meet their pools.
  */
@@ -312,16 +294,17 @@ struct pym_depot {
 };
 
 struct pym_cache {
-	/* Constant after creation; the first line is what the fast path reads. */
-	struct pym_front __percpu *front; /* pym_no_front until there is one */
-	unsigned long key;		/* private word of its pools' pages */
-	struct pym_cache *self;		/* proves that this is a cache */
-	u64 slot_factor;		/* see slot_start() */
-	u64 slot_limit;
+	/* The first line is what the fast path reads. */
+	struct pym_cache_head head;
+	/* Constant after creation. */
 	unsigned long pool_mask;	/* pool size - 1 */
+	u64 slot_factor;		/* see slot_start() */
+	u64 hot_limit;			/* slot_limit, or 0: no free is simple here */
+	u64 slot_limit;
 	u32 size;
 	u32 stride;
 	u32 align;
+	u32 clear;			/* words to clear, 0: never */
 	u16 capacity;
 	u16 front_cap;			/* 0: the heap does without fronts */
 	u8 order;
@@ -357,6 +340,8 @@ struct pym_cache {
 	char name[PYM_NAME_MAX];
 };
 
+static_assert(!offsetof(struct pym_cache, head));
+
 /* Where the bytes a heap holds are. Sums to `held'. Guarded by heap->lock. */
 struct pym_account {
 	size_t held;
@@ -369,12 +354,16 @@ struct pym_account {
 };
 
 struct pym_heap {
+	struct pym_heap_head head;	/* the fast path reads it */
+
 	/* Constant after creation. */
 	const struct pym_provider_ops *provider;
 	void *provider_ctx;
 	unsigned int flags;		/* PYM_HEAP_* */
 	void (*on_limit)(struct pym_heap *heap, size_t wanted, void *ctx);
 	void *on_limit_ctx;
+
+	bool hooked;			/* calls go through hooks: no class is hot */
 
 	struct pym_cache *class[PYM_NR_CLASSES];	/* set once, by cmpxchg */
 	struct pym_order *order[PYM_NR_ORDERS];		/* set once, by cmpxchg */
@@ -402,6 +391,9 @@ struct pym_heap {
 	struct rcu_head rcu;
 	char name[PYM_NAME_MAX];
 };
+
+static_assert(!offsetof(struct pym_heap, head));
+static_assert(sizeof(struct pym_heap_head) == (PYM_NR_CLASSES + 1) * sizeof(void *));
 
 /* One pass-through block. Guarded by its shard's lock; list by heap->lock. */
 struct pym_large {
@@ -500,22 +492,33 @@ static inline bool pym_may_sleep(void)
 }
 
 /*
- * The private word of our pages: a cache and one of two bits, or no cache and
- * both. What a foreign page has there may look like any of these.
+ * What is in struct page of our pages, besides the pool in lru.next:
+ *
+ *	owner		private			lru.prev
+ *	none		PYM_NO_OWNER		NULL
+ *	named cache	the cache		NULL
+ *	size class	the cache ^ secret	the cache
+ *
+ * A foreign page may have any of that but the last.
  */
-#define PYM_KEY_TYPED	1UL
-#define PYM_KEY_CLASS	2UL
-#define PYM_KEY_BITS	3UL
-#define PYM_KEY_NONE	3UL
+#define PYM_NO_OWNER	1UL
 
 /* See page_of(). */
 #define PYM_LINEAR_PAGES \
-	(IS_ENABLED(CONFIG_X86_64) && sizeof(struct page) == 64 && \
+	(IS_ENABLED(CONFIG_X86_64) && !IS_ENABLED(CONFIG_UML) && sizeof(struct page) == 64 && \
 	 (IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP) || IS_ENABLED(CONFIG_FLATMEM)))
 
-extern unsigned long pym_page_base;
+/* Constants of the running kernel, in one line. */
+struct pym_direct {
+	unsigned long start;		/* of the direct map */
+	unsigned long size;		/* of the part that may have a struct page */
+	unsigned long first;		/* struct page of start */
+	unsigned long base;		/* the same for address 0, would it be mapped */
+	unsigned long secret;		/* see above */
+};
+extern struct pym_direct pym_direct;
 bool pym_heap_indexed(const struct pym_heap *heap);
-void pym_pool_set_key(struct pym_pool *pool, unsigned long key);
+void pym_pool_set_owner(struct pym_pool *pool, struct pym_cache *owner);
 
 /* ------------------------------------------------------------ account.c -- */
 
@@ -576,11 +579,14 @@ void pym_report_block(enum pym_misuse kind, const char *what, struct pym_pool *p
 DECLARE_PER_CPU(struct pym_front, pym_no_front);
 unsigned int pym_front_cap(size_t stride);
 void pym_front_create(struct pym_cache *cache, gfp_t gfp);
+void pym_front_publish(struct pym_cache *cache);
 void pym_front_destroy(struct pym_cache *cache);
 void pym_front_forget(struct pym_cache *cache);
 u64 pym_front_sum(const struct pym_cache *cache, unsigned long *cached, u64 *frees);
 unsigned long pym_front_cached(const struct pym_cache *cache);
 unsigned int pym_front_put(struct pym_cache *cache, void **blocks, unsigned int n);
+size_t pym_front_take(struct pym_cache *cache, void **blocks, size_t n);
+unsigned int pym_front_give(struct pym_cache *cache, void **blocks, unsigned int n);
 unsigned int pym_depot_take(struct pym_cache *cache, void **blocks);
 bool pym_front_flush(struct pym_cache *cache);
 bool pym_front_push(struct pym_cache *cache, void *block);
@@ -593,12 +599,14 @@ void pym_front_exit(void);
 /* -------------------------------------------------------------- alloc.c -- */
 
 bool pym_gfp_ok(gfp_t gfp, unsigned long ip);
+void *pym_alloc_slow(struct pym_cache *cache, gfp_t gfp, unsigned long ip);
 struct pym_heap *pym_free_to_front(struct pym_cache *cache, struct pym_pool *pool,
 				   void *p, unsigned long ip);
 
 /* -------------------------------------------------------------- cache.c -- */
 
 struct pym_cache *pym_class_cache(struct pym_heap *heap, unsigned int class, gfp_t gfp);
+void pym_class_publish(struct pym_heap *heap, unsigned int class);
 void pym_cache_detach_pools(struct pym_cache *cache);
 void pym_cache_forget(struct pym_cache *cache);
 void pym_cache_release(struct pym_cache *cache);
@@ -618,7 +626,6 @@ void pym_large_exit(void);
 
 extern struct mutex pym_registry;
 extern struct list_head pym_heaps;
-extern struct pym_heap *pym_default_heap;
 
 /* Told of every heap and cache that comes and goes, outside all locks but */
 /* never twice at once for the same one; set before the first heap is made. */

@@ -14,6 +14,20 @@
 /* kvmalloc() takes no more, and an int's worth is what its callers expect. */
 #define LARGEST_REQUEST	((size_t)INT_MAX)
 
+struct pym_hooks {
+	struct pym_heap_ops ops;
+};
+
+static DEFINE_STATIC_KEY_FALSE(hooks_key);	/* on while any heap has hooks */
+static DEFINE_MUTEX(hooks_mutex);		/* serializes changes */
+DEFINE_STATIC_SRCU(hooks_srcu);			/* a hook may sleep */
+
+/* Does any heap have hooks, and may they be called? SRCU is not for NMI. */
+static __always_inline bool has_hooks(void)
+{
+	return static_branch_unlikely(&hooks_key) && !in_nmi();
+}
+
 /* Count a request that no cache has counted, and say so if it was the limit. */
 static void *fail(struct pym_heap *heap, long err, size_t wanted)
 {
@@ -29,50 +43,66 @@ static void *fail(struct pym_heap *heap, long err, size_t wanted)
 	return NULL;
 }
 
-/* Requests that no class serves, and the first of a class. */
-static noinline void *malloc_slow(struct pym_heap *heap, size_t n, gfp_t gfp, unsigned long ip)
+/* Any request, not through hooks. */
+static noinline void *malloc_unhooked(struct pym_heap *heap, size_t n, gfp_t gfp,
+				      unsigned long ip)
 {
 	struct pym_cache *cache;
+	unsigned int class;
 	void *p;
 
-	if (!pym_gfp_ok(gfp, ip) || in_nmi())
+	if (!pym_gfp_ok(gfp, ip))
 		return NULL;
 	if (n > PYM_SMALL_MAX) {
+		if (in_nmi())
+			return NULL;
 		if (n > LARGEST_REQUEST)
 			return fail(heap, -ENOMEM, n);
 		p = pym_large_alloc(heap, n, gfp);
 		return IS_ERR(p) ? fail(heap, PTR_ERR(p), n) : p;
 	}
-	cache = pym_class_cache(heap, pym_size_to_class(n), gfp);
-	if (IS_ERR(cache))
-		return fail(heap, PTR_ERR(cache), sizeof(*cache));
-	return pym_cache_alloc_ip(cache, gfp, ip);
-}
-
-static __always_inline void *do_malloc(struct pym_heap *heap, size_t n, gfp_t gfp,
-				       unsigned long ip)
-{
-	size_t class = pym_size_to_class(n);
-	struct pym_cache *cache;
-
-	if (unlikely(class >= PYM_NR_CLASSES))
-		return malloc_slow(heap, n, gfp, ip);
+	class = pym_size_to_class(n);
 	cache = READ_ONCE(heap->class[class]);
-	if (unlikely(!cache))
-		return malloc_slow(heap, n, gfp, ip);
-	return pym_cache_alloc_ip(cache, gfp, ip);
+	if (unlikely(!cache)) {
+		if (in_nmi())
+			return NULL;
+		cache = pym_class_cache(heap, class, gfp);
+		if (IS_ERR(cache))
+			return fail(heap, PTR_ERR(cache), sizeof(*cache));
+	}
+	pym_class_publish(heap, class);
+	return pym_alloc_slow(cache, gfp, ip);
 }
 
-static void *do_calloc(struct pym_heap *heap, size_t n, size_t size, gfp_t gfp, unsigned long ip)
+static void *hooked_malloc(struct pym_heap *heap, size_t n, gfp_t gfp, unsigned long ip);
+
+void *__pym_malloc_slow(struct pym_heap *heap, size_t n, gfp_t gfp)
+{
+	heap = heap ?: pym_default_heap;
+	if (has_hooks())
+		return hooked_malloc(heap, n, gfp, _RET_IP_);
+	return malloc_unhooked(heap, n, gfp, _RET_IP_);
+}
+EXPORT_SYMBOL_GPL(__pym_malloc_slow);
+
+notrace void *__pym_malloc_finish(struct pym_heap *heap, size_t n, gfp_t gfp, void *slot)
+{
+	/* A heap that gives from a front has the class, and keeps it. */
+	return __pym_alloc_finish(heap->class[pym_size_to_class(n)], gfp, slot);
+}
+EXPORT_SYMBOL_GPL(__pym_malloc_finish);
+
+static void *calloc_unhooked(struct pym_heap *heap, size_t n, size_t size, gfp_t gfp,
+			     unsigned long ip)
 {
 	size_t bytes;
 
 	if (check_mul_overflow(n, size, &bytes))
 		return fail(heap, -ENOMEM, SIZE_MAX);
-	return do_malloc(heap, bytes, gfp | __GFP_ZERO, ip);
+	return malloc_unhooked(heap, bytes, gfp | __GFP_ZERO, ip);
 }
 
-static noinline void free_slow(const void *p, unsigned long ip)
+static noinline void free_unhooked(const void *p, unsigned long ip)
 {
 	struct pym_heap *reap = NULL;
 	struct pym_cache *owner;
@@ -111,12 +141,15 @@ static noinline void free_slow(const void *p, unsigned long ip)
 			   PYM_SMALL_MAX, (void *)ip);
 }
 
-static __always_inline void do_free(const void *p, unsigned long ip)
-{
-	struct pym_cache *cache = class_of(p);
+static void hooked_free(const void *p, unsigned long ip);
 
-	if (!cache || !front_free_keyed(cache, (void *)p))
-		free_slow(p, ip);
+/* What no front takes at once. */
+static noinline void free_slow(const void *p)
+{
+	if (has_hooks())
+		hooked_free(p, _RET_IP_);
+	else if (p)
+		free_unhooked(p, _RET_IP_);
 }
 
 /* What a live block is; @owner is NULL for a pass-through block. */
@@ -165,13 +198,14 @@ static bool stays(size_t n, const struct block *block)
 	return block->owner && pym_size_to_class(n) == pym_size_to_class(block->size);
 }
 
-static void *do_realloc(struct pym_heap *heap, void *p, size_t n, gfp_t gfp, unsigned long ip)
+static void *realloc_unhooked(struct pym_heap *heap, void *p, size_t n, gfp_t gfp,
+			      unsigned long ip)
 {
 	struct block block;
 	void *new;
 
 	if (!p)
-		return do_malloc(heap ?: pym_default_heap, n, gfp, ip);
+		return malloc_unhooked(heap ?: pym_default_heap, n, gfp, ip);
 	if (!find_block(p, &block)) {
 		pym_report(PYM_MISUSE_FOREIGN,
 			   "realloc of what is not a live block of ours; nothing changed; caller %pS",
@@ -194,43 +228,35 @@ static void *do_realloc(struct pym_heap *heap, void *p, size_t n, gfp_t gfp, uns
 		return NULL;
 	if (stays(n, &block))
 		return p;
-	new = do_malloc(block.heap, n, gfp, ip);
+	new = malloc_unhooked(block.heap, n, gfp, ip);
 	if (!new)
 		return n <= block.size ? p : NULL;
 	memcpy(new, p, min(n, block.size));
-	do_free(p, ip);
+	free_unhooked(p, ip);
 	return new;
 }
 
 /* ---------------------------------------------------------------- hooks -- */
 
-struct pym_hooks {
-	struct pym_heap_ops ops;
-};
-
-static DEFINE_STATIC_KEY_FALSE(hooks_key);	/* on while any heap has hooks */
-static DEFINE_MUTEX(hooks_mutex);		/* serializes changes */
-DEFINE_STATIC_SRCU(hooks_srcu);			/* a hook may sleep */
-
 static void *base_malloc(void *ctx, struct pym_heap *heap, size_t n, gfp_t gfp)
 {
-	return do_malloc(heap, n, gfp, _RET_IP_);
+	return malloc_unhooked(heap, n, gfp, _RET_IP_);
 }
 
 static void *base_calloc(void *ctx, struct pym_heap *heap, size_t n, size_t size, gfp_t gfp)
 {
-	return do_calloc(heap, n, size, gfp, _RET_IP_);
+	return calloc_unhooked(heap, n, size, gfp, _RET_IP_);
 }
 
 static void *base_realloc(void *ctx, struct pym_heap *heap, void *p, size_t n, gfp_t gfp)
 {
-	return do_realloc(heap, p, n, gfp, _RET_IP_);
+	return realloc_unhooked(heap, p, n, gfp, _RET_IP_);
 }
 
 static void base_free(void *ctx, struct pym_heap *heap, const void *p)
 {
 	if (p)
-		do_free(p, _RET_IP_);
+		free_unhooked(p, _RET_IP_);
 }
 
 static const struct pym_heap_ops base_ops = {
@@ -239,12 +265,6 @@ static const struct pym_heap_ops base_ops = {
 	.realloc = base_realloc,
 	.free	 = base_free,
 };
-
-/* Does any heap have hooks, and may they be called? SRCU is not for NMI. */
-static __always_inline bool has_hooks(void)
-{
-	return static_branch_unlikely(&hooks_key) && !in_nmi();
-}
 
 /* The heap's hooks, or NULL; under hooks_srcu. */
 static const struct pym_heap_ops *hooks_of(struct pym_heap *heap)
@@ -267,6 +287,34 @@ void pym_heap_get_ops(struct pym_heap *heap, struct pym_heap_ops *ops)
 }
 EXPORT_SYMBOL_GPL(pym_heap_get_ops);
 
+/*
+ * Keep the classes of a heap, and their fronts, away from the fast path. Pairs with
+ * pym_class_publish() and pym_front_publish(): they see the flag, or we come later.
+ */
+static void hide_classes(struct pym_heap *heap)
+{
+	struct pym_cache *cache;
+	unsigned int i;
+
+	smp_store_mb(heap->hooked, true);
+	for (i = 0; i < ARRAY_SIZE(heap->head.hot); i++)
+		WRITE_ONCE(heap->head.hot[i], &pym_no_front);
+	for (i = 0; i < PYM_NR_CLASSES; i++) {
+		cache = READ_ONCE(heap->class[i]);
+		if (cache)
+			WRITE_ONCE(cache->head.front, &pym_no_front);
+	}
+}
+
+static void show_classes(struct pym_heap *heap)
+{
+	unsigned int i;
+
+	WRITE_ONCE(heap->hooked, false);
+	for (i = 0; i < PYM_NR_CLASSES; i++)
+		pym_class_publish(heap, i);
+}
+
 static void replace_hooks(struct pym_heap *heap, struct pym_hooks *hooks)
 {
 	struct pym_hooks *old;
@@ -275,7 +323,11 @@ static void replace_hooks(struct pym_heap *heap, struct pym_hooks *hooks)
 	if (hooks)
 		static_branch_inc(&hooks_key);
 	old = rcu_replace_pointer(heap->hooks, hooks, lockdep_is_held(&hooks_mutex));
+	if (hooks)
+		hide_classes(heap);
 	synchronize_srcu(&hooks_srcu);
+	if (!hooks && old)
+		show_classes(heap);
 	if (old)
 		static_branch_dec(&hooks_key);
 	mutex_unlock(&hooks_mutex);
@@ -321,22 +373,20 @@ static struct pym_heap *heap_of(const void *p)
 	return find_block(p, &block) ? block.heap : NULL;
 }
 
-/*
- * What the functions below do while any heap has hooks. Out of line, so that
- * without hooks they save no register and make no frame.
- */
-static noinline void *hooked_malloc(struct pym_heap *heap, size_t n, gfp_t gfp, unsigned long ip)
+/* What the functions below do while any heap has hooks. */
+static void *hooked_malloc(struct pym_heap *heap, size_t n, gfp_t gfp, unsigned long ip)
 {
 	int idx = srcu_read_lock(&hooks_srcu);
 	const struct pym_heap_ops *hooks = hooks_of(heap);
 	void *p;
 
-	p = hooks ? hooks->malloc(hooks->ctx, heap, n, gfp) : do_malloc(heap, n, gfp, ip);
+	p = hooks ? hooks->malloc(hooks->ctx, heap, n, gfp) :
+		    malloc_unhooked(heap, n, gfp, ip);
 	srcu_read_unlock(&hooks_srcu, idx);
 	return p;
 }
 
-static noinline void *hooked_calloc(struct pym_heap *heap, size_t n, size_t size, gfp_t gfp,
+static void *hooked_calloc(struct pym_heap *heap, size_t n, size_t size, gfp_t gfp,
 				    unsigned long ip)
 {
 	int idx = srcu_read_lock(&hooks_srcu);
@@ -344,12 +394,12 @@ static noinline void *hooked_calloc(struct pym_heap *heap, size_t n, size_t size
 	void *p;
 
 	p = hooks ? hooks->calloc(hooks->ctx, heap, n, size, gfp) :
-		    do_calloc(heap, n, size, gfp, ip);
+		    calloc_unhooked(heap, n, size, gfp, ip);
 	srcu_read_unlock(&hooks_srcu, idx);
 	return p;
 }
 
-static noinline void *hooked_realloc(struct pym_heap *heap, void *p, size_t n, gfp_t gfp,
+static void *hooked_realloc(struct pym_heap *heap, void *p, size_t n, gfp_t gfp,
 				     unsigned long ip)
 {
 	struct pym_heap *via = p ? heap_of(p) : heap ?: pym_default_heap;
@@ -358,12 +408,12 @@ static noinline void *hooked_realloc(struct pym_heap *heap, void *p, size_t n, g
 	void *new;
 
 	new = hooks ? hooks->realloc(hooks->ctx, heap ?: via, p, n, gfp) :
-		      do_realloc(heap, p, n, gfp, ip);
+		      realloc_unhooked(heap, p, n, gfp, ip);
 	srcu_read_unlock(&hooks_srcu, idx);
 	return new;
 }
 
-static noinline void hooked_free(const void *p, unsigned long ip)
+static void hooked_free(const void *p, unsigned long ip)
 {
 	struct pym_heap *via = p ? heap_of(p) : pym_default_heap;
 	int idx = srcu_read_lock(&hooks_srcu);
@@ -372,27 +422,42 @@ static noinline void hooked_free(const void *p, unsigned long ip)
 	if (hooks)
 		hooks->free(hooks->ctx, via, p);
 	else if (p)
-		do_free(p, ip);
+		free_unhooked(p, ip);
 	srcu_read_unlock(&hooks_srcu, idx);
 }
 
 /* ------------------------------------------------------------ public API -- */
 
-void *pym_malloc(struct pym_heap *heap, size_t n, gfp_t gfp)
+notrace void *__pym_malloc(struct pym_heap *heap, size_t n, gfp_t gfp)
 {
-	heap = heap ?: pym_default_heap;
-	if (has_hooks())
-		return hooked_malloc(heap, n, gfp, _RET_IP_);
-	return do_malloc(heap, n, gfp, _RET_IP_);
+	struct pym_front __percpu **hot;
+	void *block;
+
+	if (unlikely(!heap))
+		heap = pym_default_heap;
+	if (unlikely(n > PYM_SMALL_MAX))
+		return __pym_malloc_slow(heap, n, gfp);
+	/* By a pointer: the index has been checked. */
+	hot = heap->head.hot;
+	block = __pym_front_pop(READ_ONCE(hot[DIV_ROUND_UP(n, PYM_ALIGN)]));
+	if (unlikely(!block))
+		return __pym_malloc_slow(heap, n, gfp);
+	if (__pym_unfinished(gfp))
+		return __pym_malloc_finish(heap, n, gfp, block);
+	return block;
 }
-EXPORT_SYMBOL_GPL(pym_malloc);
+EXPORT_SYMBOL_GPL(__pym_malloc);
 
 void *pym_calloc(struct pym_heap *heap, size_t n, size_t size, gfp_t gfp)
 {
-	heap = heap ?: pym_default_heap;
+	size_t bytes;
+
+	/* Hooks are told both factors. */
 	if (has_hooks())
-		return hooked_calloc(heap, n, size, gfp, _RET_IP_);
-	return do_calloc(heap, n, size, gfp, _RET_IP_);
+		return hooked_calloc(heap ?: pym_default_heap, n, size, gfp, _RET_IP_);
+	if (check_mul_overflow(n, size, &bytes))
+		return fail(heap ?: pym_default_heap, -ENOMEM, SIZE_MAX);
+	return __pym_malloc(heap, bytes, gfp | __GFP_ZERO);
 }
 EXPORT_SYMBOL_GPL(pym_calloc);
 
@@ -400,16 +465,18 @@ void *pym_realloc(struct pym_heap *heap, void *p, size_t n, gfp_t gfp)
 {
 	if (has_hooks())
 		return hooked_realloc(heap, p, n, gfp, _RET_IP_);
-	return do_realloc(heap, p, n, gfp, _RET_IP_);
+	return realloc_unhooked(heap, p, n, gfp, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(pym_realloc);
 
-void pym_free(const void *p)
+notrace void pym_free(const void *p)
 {
-	if (has_hooks())
-		hooked_free(p, _RET_IP_);
-	else if (p)
-		do_free(p, _RET_IP_);
+	struct pym_cache *cache = class_of(p);
+
+	/* A heap with hooks has no front that would take it. */
+	if (unlikely(!cache) || unlikely(!at_hot_slot(p, cache)) ||
+	    unlikely(!front_push(cache->head.front, p)))
+		free_slow(p);
 }
 EXPORT_SYMBOL_GPL(pym_free);
 

@@ -213,14 +213,29 @@ static int index_store(struct pym_pool *pool, unsigned long page, void *entry, g
 	return xa_err(old);
 }
 
+static void set_page_owner_words(struct page *page, struct pym_cache *owner)
+{
+	unsigned long word = (unsigned long)owner;
+
+	/* Never both of a class and of the pool's last owner: the second word last. */
+	WRITE_ONCE(page->lru.prev, NULL);
+	if (!owner)
+		word = PYM_NO_OWNER;
+	else if (owner->is_class)
+		word ^= pym_direct.secret;
+	WRITE_ONCE(page->private, word);
+	if (owner && owner->is_class)
+		WRITE_ONCE(page->lru.prev, (void *)owner);
+}
+
 /**
- * pym_pool_set_key() - say on a pool's pages who owns it
+ * pym_pool_set_owner() - say on a pool's pages who owns it
  * @pool: has its base
- * @key: cache->key, or PYM_KEY_NONE
+ * @owner: a cache or NULL
  *
  * Context: as for a change of the owner.
  */
-void pym_pool_set_key(struct pym_pool *pool, unsigned long key)
+void pym_pool_set_owner(struct pym_pool *pool, struct pym_cache *owner)
 {
 	unsigned long nr = 1UL << pool->arena->order;
 	unsigned long i;
@@ -228,7 +243,7 @@ void pym_pool_set_key(struct pym_pool *pool, unsigned long key)
 	if (pym_heap_indexed(pool->arena->heap))
 		return;
 	for (i = 0; i < nr; i++)
-		WRITE_ONCE(virt_to_page(pool->base + i * PAGE_SIZE)->private, key);
+		set_page_owner_words(virt_to_page(pool->base + i * PAGE_SIZE), owner);
 }
 
 /**
@@ -249,7 +264,7 @@ int pym_pool_map(struct pym_pool *pool, gfp_t gfp)
 	if (!pym_heap_indexed(pool->arena->heap)) {
 		for (i = 0; i < nr; i++)
 			virt_to_page(pool->base + i * PAGE_SIZE)->lru.next = (void *)pool;
-		pym_pool_set_key(pool, PYM_KEY_NONE);
+		pym_pool_set_owner(pool, NULL);
 		return 0;
 	}
 	for (i = 0; i < nr; i++) {
@@ -276,10 +291,15 @@ void pym_pool_unmap(struct pym_pool *pool)
 	unsigned long i;
 
 	for (i = 0; i < nr; i++) {
-		if (pym_heap_indexed(pool->arena->heap))
+		struct page *page;
+
+		if (pym_heap_indexed(pool->arena->heap)) {
 			index_store(pool, first + i, NULL, 0);
-		else
-			WRITE_ONCE(virt_to_page(pool->base + i * PAGE_SIZE)->private, 0);
+			continue;
+		}
+		page = virt_to_page(pool->base + i * PAGE_SIZE);
+		WRITE_ONCE(page->private, 0);
+		WRITE_ONCE(page->lru.prev, NULL);
 	}
 }
 
@@ -303,7 +323,7 @@ static struct pym_pool *lookup_page(const void *p)
 	if (!virt_addr_valid(p))
 		return NULL;
 	page = virt_to_page(p);
-	if (!(READ_ONCE(page->private) & PYM_KEY_BITS))
+	if (!READ_ONCE(page->private))
 		return NULL;
 	pool = (struct pym_pool *)READ_ONCE(page->lru.next);
 	if (get_kernel_nofault(cookie, &pool->cookie))
@@ -333,13 +353,21 @@ struct pym_pool *pym_lookup(const void *p)
 }
 EXPORT_SYMBOL_IF_KUNIT(pym_lookup);
 
-unsigned long pym_page_base __ro_after_init;
+struct pym_direct pym_direct __ro_after_init;
 
 void pym_provider_init(void)
 {
-	if (PYM_LINEAR_PAGES)
-		pym_page_base = (unsigned long)virt_to_page((void *)PAGE_OFFSET) -
-				(PAGE_OFFSET >> PAGE_SHIFT << 6);
+	if (PYM_LINEAR_PAGES) {
+		pym_direct.start = PAGE_OFFSET;
+		/* Below vmalloc's area, whose pages have no place in the table. */
+		pym_direct.size = VMALLOC_START - PAGE_OFFSET;
+		pym_direct.first = (unsigned long)virt_to_page((void *)PAGE_OFFSET);
+		pym_direct.base = pym_direct.first - (PAGE_OFFSET >> PAGE_SHIFT << 6);
+	}
+	/* 0 would make every page with two equal words one of ours. */
+	do
+		pym_direct.secret = get_random_long();
+	while (!pym_direct.secret);
 	get_random_bytes(&secret, sizeof(secret));
 }
 

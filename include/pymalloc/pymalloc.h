@@ -46,6 +46,16 @@
 struct pym_cache;
 struct pym_heap;
 
+#include <pymalloc/front.h>
+
+/* What the inline functions below go on with. Not for anybody else. */
+void *__pym_cache_alloc_slow(struct pym_cache *cache, gfp_t gfp) __malloc;
+void *__pym_alloc_finish(struct pym_cache *cache, gfp_t gfp, void *slot);
+void *__pym_malloc(struct pym_heap *heap, size_t n, gfp_t gfp) __malloc;
+void *__pym_malloc_slow(struct pym_heap *heap, size_t n, gfp_t gfp) __malloc;
+void *__pym_malloc_finish(struct pym_heap *heap, size_t n, gfp_t gfp, void *slot);
+extern struct pym_heap *pym_default_heap;
+
 /* ------------------------------------------------------------ providers -- */
 
 /**
@@ -96,15 +106,16 @@ extern const struct pym_provider_ops pym_provider_vmalloc;
 /* ---------------------------------------------------------------- heaps -- */
 
 /**
- * PYM_HEAP_FRONTS - keep free blocks on CPUs, in the front of each cache
+ * PYM_HEAP_NO_FRONTS - keep no free blocks on CPUs
  *
- * An allocation and a checked free then touch one per-CPU array and take no lock.
- * Without it every call takes the cache's lock, and every double free is found at
- * once; with it, only one of the block freed last on this CPU, or of a block whose
- * pool is not the cache's any more. Others are found when the front gives its
- * blocks back, and until then the block may be handed out twice.
+ * Else an allocation and a checked free touch one per-CPU array, the front of the
+ * cache, and take no lock. Every free proves that its block is one of the cache; a
+ * double free is found at once if it is of the block freed last on this CPU, or of
+ * one whose pool has another owner by then. Others are found when the front gives
+ * its blocks back, and until then the block may be handed out twice. Without fronts
+ * every call takes the cache's lock, and every double free is found at once.
  */
-#define PYM_HEAP_FRONTS		BIT(0)
+#define PYM_HEAP_NO_FRONTS	BIT(0)
 
 /**
  * struct pym_heap_args - how to make a heap; zero means the default everywhere
@@ -336,7 +347,17 @@ void pym_cache_destroy(struct pym_cache *cache);
  * provider is not atomic grows in task context only.
  * Return: a block aligned as the cache was created, or NULL.
  */
-void *pym_cache_alloc(struct pym_cache *cache, gfp_t gfp) __malloc;
+static __always_inline void *pym_cache_alloc(struct pym_cache *cache, gfp_t gfp)
+{
+	void *block;
+
+	if (unlikely(!cache))
+		return __pym_cache_alloc_slow(cache, gfp);
+	block = __pym_front_pop(((struct pym_cache_head *)cache)->front);
+	if (unlikely(!block))
+		return __pym_cache_alloc_slow(cache, gfp);
+	return __pym_unfinished(gfp) ? __pym_alloc_finish(cache, gfp, block) : block;
+}
 
 /**
  * pym_cache_zalloc() - allocate one zeroed block
@@ -423,7 +444,19 @@ void pym_cache_stats(struct pym_cache *cache, struct pym_cache_stats *stats);
  * Return: memory aligned to 8 bytes (powers of two up to PYM_SMALL_MAX: to
  * their size), or NULL.
  */
-void *pym_malloc(struct pym_heap *heap, size_t n, gfp_t gfp) __malloc;
+static __always_inline void *pym_malloc(struct pym_heap *heap, size_t n, gfp_t gfp)
+{
+	void *block;
+
+	if (!__builtin_constant_p(n) || n > PYM_SMALL_MAX)
+		return __pym_malloc(heap, n, gfp);
+	if (!heap)
+		heap = pym_default_heap;
+	block = __pym_front_pop(((struct pym_heap_head *)heap)->hot[DIV_ROUND_UP(n, 8)]);
+	if (unlikely(!block))
+		return __pym_malloc_slow(heap, n, gfp);
+	return __pym_unfinished(gfp) ? __pym_malloc_finish(heap, n, gfp, block) : block;
+}
 
 /**
  * pym_calloc() - allocate a zeroed array

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * pymalloc: the part of an allocation that is compiled into its caller. Included by
+ * pymalloc.h; nothing here is for anybody else, and all of it may change.
+ *
+ * Out of line an allocation would cost a call, a return and a landing pad more, and
+ * could not leave out what a constant size or constant flags decide.
+ */
+#ifndef _PYMALLOC_FRONT_H
+#define _PYMALLOC_FRONT_H
+
+#include <linux/compiler.h>
+#include <linux/gfp.h>
+#include <linux/mm.h>
+#include <linux/percpu.h>
+#include <linux/preempt.h>
+#include <linux/sched/mm.h>
+#include <linux/types.h>
+
+/*
+ * The per-CPU front of a cache: blocks that are live to their pools and free to
+ * everybody else. Only its CPU touches it, with preemption off and busy set, or
+ * an IPI there, or whoever drains a CPU that is dead. n is read after busy is
+ * set: an interrupt may have used the front between the test and the set.
+ * Between setting and clearing busy nothing may fault or sleep, and nothing is
+ * called but memcpy(); whoever probes that finds the front busy, and goes to the
+ * pools.
+ */
+struct pym_front {
+	unsigned long n;		/* blocks, in slot[1] to slot[n] */
+	unsigned long cap;		/* most there can be, constant */
+	s8 busy;			/* PYM_FRONT_IDLE, else somebody is at it */
+	u64 frees;			/* frees served by the front */
+	u64 net;			/* blocks put in by refills less flushes */
+	void *slot[];			/* slot[0] is NULL, always */
+};
+
+#define PYM_FRONT_IDLE	(-1)
+
+/* What a cache begins with. */
+struct pym_cache_head {
+	struct pym_front __percpu *front; /* pym_no_front while it may not be used */
+};
+
+/*
+ * What a heap begins with: where pym_malloc() looks, by words asked for. That is the
+ * front of a class, or pym_no_front if there is none that may be used.
+ */
+struct pym_heap_head {
+	struct pym_front __percpu *hot[PYM_SMALL_MAX / 8 + 1];
+};
+
+/* Flags that make an allocation more than a block from the front. */
+#define PYM_GFP_MORE	(GFP_ZONEMASK | __GFP_ZERO)
+
+#if defined(CONFIG_X86_64) && defined(CONFIG_SMP)
+/*
+ * This CPU's front, through the segment, one field at a time: cheaper than forming
+ * its address. A slot is addressed as it is here, because the compiler would compute
+ * the address of two neighbours with two instructions more.
+ */
+#define __PYM_SLOT		"%%gs:%c[slot](%[front],%[n],8)"
+#define __PYM_SLOT_INPUTS(plus)						\
+	[front] "r" (front), [n] "r" (n),				\
+	[slot] "i" (offsetof(struct pym_front, slot) + (plus) * sizeof(void *))
+
+/*
+ * Set busy; false if it was set already. An increment from -1, for that is one
+ * instruction, and whoever it is not for takes it back before we go on.
+ */
+static __always_inline bool __pym_front_enter(struct pym_front __percpu *front)
+{
+	bool first;
+
+	asm volatile("incb	%%gs:%c[busy](%[front])"
+		     : "=@ccz" (first)
+		     : [front] "r" (front), [busy] "i" (offsetof(struct pym_front, busy))
+		     : "memory");
+	return first;
+}
+
+static __always_inline void *__pym_slot_read(struct pym_front __percpu *front, unsigned long n)
+{
+	void *block;
+
+	asm volatile("movq	" __PYM_SLOT ", %[block]"
+		     : [block] "=r" (block) : __PYM_SLOT_INPUTS(0));
+	return block;
+}
+#else
+static __always_inline bool __pym_front_enter(struct pym_front __percpu *front)
+{
+	bool first = !raw_cpu_inc_return(front->busy);
+
+	barrier();
+	return first;
+}
+
+static __always_inline void *__pym_slot_read(struct pym_front __percpu *front, unsigned long n)
+{
+	return raw_cpu_read(front->slot[n]);
+}
+#endif
+
+static __always_inline void __pym_front_leave(struct pym_front __percpu *front)
+{
+	barrier();
+	raw_cpu_write(front->busy, PYM_FRONT_IDLE);
+}
+
+/* After __pym_front_enter() has said no. */
+static __always_inline void __pym_front_nested(struct pym_front __percpu *front)
+{
+	raw_cpu_add(front->busy, -1);
+}
+
+/* Pop what is in the top slot, or NULL if the front is busy or empty. */
+static __always_inline void *__pym_front_pop(struct pym_front __percpu *front)
+{
+	unsigned long n;
+	void *block;
+
+	preempt_disable();
+	if (unlikely(!__pym_front_enter(front)))
+		goto busy;
+	n = raw_cpu_read(front->n);
+	if (unlikely(!n))
+		goto empty;
+	block = __pym_slot_read(front, n);
+	raw_cpu_add(front->n, -1);
+	__pym_front_leave(front);
+	preempt_enable();
+	/* So that the caller's test of what we return is no second test. */
+	if (!block)
+		__builtin_unreachable();
+	return block;
+empty:
+	__pym_front_leave(front);
+	preempt_enable();
+	return NULL;
+busy:
+	__pym_front_nested(front);
+	preempt_enable();
+	return NULL;
+}
+
+/* Is a block from the front not all there is to an allocation? */
+static __always_inline bool __pym_unfinished(gfp_t gfp)
+{
+	/* The front never sleeps; what may sleep says so when it is reached. */
+	if (IS_ENABLED(CONFIG_DEBUG_ATOMIC_SLEEP) || IS_ENABLED(CONFIG_LOCKDEP))
+		might_alloc(gfp);
+	return unlikely(gfp & PYM_GFP_MORE) || want_init_on_alloc(0);
+}
+
+#endif /* _PYMALLOC_FRONT_H */

@@ -64,12 +64,6 @@ static void count_failures(struct pym_cache *cache, unsigned int n)
 	raw_spin_unlock_irqrestore(&cache->lock, flags);
 }
 
-/* Clear a block of any size. */
-static void clear_block(const struct pym_cache *cache, void *block)
-{
-	memset(block, 0, cache->clear * sizeof(long));
-}
-
 /*
  * Clear what is most often cleared: 4 to 32 words. By fours, the last of which may
  * overlap: there is no string instruction that pays for so little.
@@ -94,10 +88,13 @@ static __always_inline void clear_words(unsigned long *p, unsigned int n)
  * What the caller of an allocation is promised to find in the block. A constructor
  * has run, or runs when the block leaves its pool: cache->clear is 0 then.
  */
-static void prepare_block(struct pym_cache *cache, const struct pym_popped *popped, gfp_t gfp)
+static void *prepare_block(struct pym_cache *cache, void *marked, gfp_t gfp)
 {
-	if (cache->clear && want_init_on_alloc(gfp) && !popped->zero)
-		clear_block(cache, popped->block);
+	void *block = pym_unmarked(marked);
+
+	if (cache->clear && want_init_on_alloc(gfp) && !pym_marked(marked, PYM_ZERO))
+		memset(block, 0, cache->clear * sizeof(long));
+	return block;
 }
 
 /*
@@ -106,7 +103,7 @@ static void prepare_block(struct pym_cache *cache, const struct pym_popped *popp
  * counted as failed.
  */
 static unsigned int get_blocks(struct pym_cache *cache, gfp_t gfp, unsigned int n,
-			       unsigned int handed, struct pym_popped *popped)
+			       unsigned int handed, void **marked)
 {
 	struct pym_spare_bits spare = {};
 	unsigned int done = 0, i;
@@ -114,7 +111,7 @@ static unsigned int get_blocks(struct pym_cache *cache, gfp_t gfp, unsigned int 
 
 	while (!err) {
 		done += pym_batch_pop(cache, n - done, handed - min(done, handed),
-				      popped + done, &spare, &err);
+				      marked + done, &spare, &err);
 		if (done >= handed)
 			break;
 		if (err == -EAGAIN) {
@@ -125,11 +122,12 @@ static unsigned int get_blocks(struct pym_cache *cache, gfp_t gfp, unsigned int 
 			err = pym_heap_grow(cache->heap, cache->order, gfp);
 		}
 	}
-	pym_meta_free(cache->heap, spare.bits, spare.cap / BITS_PER_BYTE);
+	if (spare.bits)
+		pym_meta_free(cache->heap, spare.bits, spare.cap / BITS_PER_BYTE);
 	if (cache->ctor)
 		for (i = 0; i < done; i++)
-			if (popped[i].carved)
-				cache->ctor(popped[i].block);
+			if (pym_marked(marked[i], PYM_CARVED))
+				cache->ctor(pym_unmarked(marked[i]));
 	if (unlikely(done < handed)) {
 		count_failures(cache, handed - done);
 		if (err == -EDQUOT)
@@ -159,51 +157,49 @@ static bool may_alloc(struct pym_cache *cache, gfp_t *gfp, unsigned long ip)
 }
 
 /* Into the front what it can take, back to the pools what it cannot. */
-static void fill_front(struct pym_cache *cache, void **blocks, unsigned int n)
+static void fill_front(struct pym_cache *cache, void **marked, unsigned int n)
 {
-	unsigned int taken = pym_front_put(cache, blocks, n);
+	/*
+	 * With init_on_alloc every allocation looks at that mark and takes it off;
+	 * without, few would have a use for it.
+	 */
+	unsigned long marks = cache->clear && want_init_on_alloc(0) ? PYM_ZERO : 0;
+	unsigned int taken, i;
 
-	if (unlikely(taken < n) && pym_batch_return(cache, blocks + taken, n - taken))
+	for (i = 0; i < n; i++)
+		marked[i] = (void *)((unsigned long)marked[i] & ~(PYM_MARKS & ~marks));
+	taken = pym_front_put(cache, marked, n);
+	if (unlikely(taken < n) && pym_batch_return(cache, marked + taken, n - taken))
 		pym_heap_reap(cache->heap);
 }
 
-/* What goes into a front's slot for a block. */
-static void *slot_value(const struct pym_cache *cache, const struct pym_popped *popped)
+/* Allocate a block out of the pools, and half a front with it. */
+static noinline void *alloc_from_pools(struct pym_cache *cache, gfp_t gfp)
 {
-	/*
-	 * Every allocation looks at the mark then, and takes it off; without
-	 * init_on_alloc few would have a use for it.
-	 */
-	if (popped->zero && cache->clear && want_init_on_alloc(0))
-		return popped->block + FRONT_ZERO;
-	return popped->block;
-}
-
-/* What a front's slot says. */
-static struct pym_popped slot_popped(void *slot)
-{
-	return (struct pym_popped){
-		.block = slot_block(slot),
-		.zero = (unsigned long)slot & FRONT_ZERO,
-	};
-}
-
-/* A slot out of the front, after a batch from the depot if there is one. */
-static void *pop_again(struct pym_cache *cache)
-{
-	void *blocks[PYM_BATCH];
+	void *marked[PYM_BATCH] __uninitialized;
 	unsigned int n;
-	void *slot;
 
-	/* The front of a cache whose pages carry no key is only used from here. */
-	slot = __pym_front_pop(cache->fronts);
-	if (slot)
-		return slot;
-	n = pym_depot_take(cache, blocks);
+	n = fronts_of(cache) ? cache->front_cap / 2 : 1;
+	n = get_blocks(cache, gfp, n, 1, marked);
 	if (!n)
 		return NULL;
-	fill_front(cache, blocks, n);
-	return __pym_front_pop(cache->fronts);
+	if (n > 1)
+		fill_front(cache, marked + 1, n - 1);
+	return prepare_block(cache, marked[0], gfp);
+}
+
+/* A block out of a front that the fast path may not use, or else from the depot. */
+static void *pop_again(struct pym_cache *cache)
+{
+	struct pym_front __percpu *fronts = fronts_of(cache);
+	void *marked;
+
+	if (cache->head.front == &pym_no_front) {
+		marked = __pym_front_pop(fronts);
+		if (marked)
+			return marked;
+	}
+	return pym_front_from_depot(cache) ? __pym_front_pop(fronts) : NULL;
 }
 
 /**
@@ -217,48 +213,28 @@ static void *pop_again(struct pym_cache *cache)
  */
 void *pym_alloc_slow(struct pym_cache *cache, gfp_t gfp, unsigned long ip)
 {
-	struct pym_popped popped[PYM_BATCH];
-	void *blocks[PYM_BATCH];
-	unsigned int n = 1, i;
-	void *slot;
+	void *marked;
 
 	if (!may_alloc(cache, &gfp, ip))
 		return NULL;
 	if (!fronts_of(cache))
 		pym_front_create(cache, gfp);
 	if (fronts_of(cache)) {
-		pym_front_publish(cache);
-		slot = pop_again(cache);
-		if (slot) {
-			popped[0] = slot_popped(slot);
-			goto out;
-		}
-		n = cache->front_cap / 2;
+		marked = pop_again(cache);
+		if (marked)
+			return prepare_block(cache, marked, gfp);
 	}
-	n = get_blocks(cache, gfp, n, 1, popped);
-	if (!n)
-		return NULL;
-	if (n > 1) {
-		for (i = 1; i < n; i++)
-			blocks[i - 1] = slot_value(cache, &popped[i]);
-		fill_front(cache, blocks, n - 1);
-	}
-out:
-	prepare_block(cache, popped, gfp);
-	return popped[0].block;
+	return alloc_from_pools(cache, gfp);
 }
 
 /* The same for flags that are refused, constructors, and other sizes. */
-static noinline void *finish_rare(struct pym_cache *cache, gfp_t gfp, void *slot)
+static noinline void *finish_rare(struct pym_cache *cache, gfp_t gfp, void *marked)
 {
-	struct pym_popped popped = slot_popped(slot);
-
 	if (gfp & (REFUSED_GFP | __GFP_ZERO) && !may_alloc(cache, &gfp, _RET_IP_)) {
-		pym_cache_free(cache, popped.block);
+		pym_cache_free(cache, pym_unmarked(marked));
 		return NULL;
 	}
-	prepare_block(cache, &popped, gfp);
-	return popped.block;
+	return prepare_block(cache, marked, gfp);
 }
 
 notrace void *__pym_alloc_finish(struct pym_cache *cache, gfp_t gfp, void *slot)
@@ -267,8 +243,8 @@ notrace void *__pym_alloc_finish(struct pym_cache *cache, gfp_t gfp, void *slot)
 
 	if (unlikely(gfp & REFUSED_GFP) || unlikely(n - 4 > 32 - 4))
 		return finish_rare(cache, gfp, slot);
-	if (unlikely((unsigned long)slot & FRONT_ZERO))
-		return slot_block(slot);
+	if (unlikely(pym_marked(slot, PYM_ZERO)))
+		return pym_unmarked(slot);
 	clear_words(slot, n);
 	return slot;
 }
@@ -282,28 +258,27 @@ EXPORT_SYMBOL_GPL(__pym_cache_alloc_slow);
 
 size_t pym_cache_alloc_bulk(struct pym_cache *cache, gfp_t gfp, size_t n, void **blocks)
 {
-	struct pym_popped popped[PYM_BATCH];
 	size_t done = 0, i;
 
 	if (!may_alloc(cache, &gfp, _RET_IP_))
 		return 0;
-	if (n) {
-		done = pym_front_take(cache, blocks, n);
-		for (i = 0; i < done; i++) {
-			popped[0] = slot_popped(blocks[i]);
-			prepare_block(cache, popped, gfp);
-			blocks[i] = popped[0].block;
-		}
-	}
+	if (!fronts_of(cache))
+		pym_front_create(cache, gfp);
 	while (done < n) {
-		unsigned int want = min_t(size_t, n - done, PYM_BATCH);
-		unsigned int got = get_blocks(cache, gfp, want, want, popped);
+		size_t first = done;
+		unsigned int want = 0, got = 0;
 
-		for (i = 0; i < got; i++) {
-			prepare_block(cache, &popped[i], gfp);
-			blocks[done++] = popped[i].block;
+		done += pym_front_take(cache, blocks + done, n - done);
+		if (done < n && !(fronts_of(cache) && pym_front_from_depot(cache))) {
+			want = min_t(size_t, n - done, PYM_BATCH);
+			got = get_blocks(cache, gfp, want, want, blocks + done);
+			done += got;
 		}
-		if (got < want) {
+		/* What the front gives has no marks without init_on_alloc. */
+		if (got || want_init_on_alloc(gfp))
+			for (i = first; i < done; i++)
+				blocks[i] = prepare_block(cache, blocks[i], gfp);
+		if (unlikely(got < want)) {
 			pym_cache_free_bulk(cache, done, blocks);
 			return 0;
 		}
@@ -400,7 +375,11 @@ static bool may_free(struct pym_cache *cache, unsigned long ip)
 
 static noinline void cache_free_slow(struct pym_cache *cache, void *block)
 {
-	if (block && may_free(cache, _RET_IP_))
+	if (!block || !may_free(cache, _RET_IP_))
+		return;
+	/* Most often the front was full, and nothing else was the matter. */
+	if (!simple_free(cache, block) || cache->head.front == &pym_no_front ||
+	    !pym_front_to_depot(cache) || !front_push(cache->head.front, block))
 		free_slow(cache, block, _RET_IP_);
 }
 

@@ -14,7 +14,7 @@
  * @n: how many at most
  * @handed: how many of them, at least, the caller hands out itself; the rest are
  *	for a front, and no pool that is free is taken for their sake
- * @popped: the blocks
+ * @marked: the blocks, and what is known of them
  * @spare: see pym_pool_take()
  * @err: if there are fewer than @handed: 0 if no pool is free, else -EAGAIN
  *
@@ -22,19 +22,19 @@
  * Return: how many.
  */
 unsigned int pym_batch_pop(struct pym_cache *cache, unsigned int n, unsigned int handed,
-			   struct pym_popped *popped, struct pym_spare_bits *spare, int *err)
+			   void **marked, struct pym_spare_bits *spare, int *err)
 {
 	unsigned long flags;
-	unsigned int i;
+	unsigned int done = 0;
 
 	*err = 0;
 	raw_spin_lock_irqsave(&cache->lock, flags);
-	for (i = 0; i < n; i++) {
+	while (done < n) {
 		struct pym_pool *pool;
 
 		pool = list_first_entry_or_null(&cache->used, struct pym_pool, list);
 		if (!pool) {
-			if (i >= handed)
+			if (done >= handed)
 				break;
 			pool = pym_pool_take(cache, spare);
 			if (IS_ERR_OR_NULL(pool)) {
@@ -44,19 +44,19 @@ unsigned int pym_batch_pop(struct pym_cache *cache, unsigned int n, unsigned int
 			list_add(&pool->list, &cache->used);
 			cache->nr_pools++;
 		}
-		pym_pool_pop(pool, cache, &popped[i]);
+		done += pym_pool_pop(pool, cache, marked + done, n - done);
 		if (pool->live == cache->capacity) {
 			pool->state = PYM_POOL_FULL;
 			list_move(&pool->list, &cache->full);
 			cache->nr_full++;
 		}
 	}
-	cache->live += i;
-	cache->allocs += min(i, handed);
-	cache->events += i;
+	cache->live += done;
+	cache->allocs += min(done, handed);
+	cache->events += done;
 	cache->high = max(cache->high, cache->live);
 	raw_spin_unlock_irqrestore(&cache->lock, flags);
-	return i;
+	return done;
 }
 
 /**
@@ -211,7 +211,7 @@ bool pym_batch_return(struct pym_cache *cache, void **blocks, unsigned int n)
 	rcu_read_lock();
 	raw_spin_lock_irqsave(&cache->lock, flags);
 	for (i = 0; i < n; i++) {
-		blocks[i] = slot_block(blocks[i]);
+		blocks[i] = pym_unmarked(blocks[i]);
 		pool = owned_pool(cache, blocks[i]);
 		if (likely(pool && pool->owner == cache &&
 			   pym_pool_slot(pool, cache, blocks[i], &slot) == PYM_SLOT_LIVE)) {

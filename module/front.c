@@ -45,6 +45,25 @@ static size_t depot_size(const struct pym_cache *cache)
 			     PYM_DEPOT_BATCHES * cache->front_cap / 2);
 }
 
+/*
+ * Copy some dozens of words, to a lower address if they overlap. In line: a call
+ * that chooses between string instructions costs as much as it saves.
+ */
+static __always_inline void copy_slots(void **to, void **from, unsigned int n)
+{
+	for (; n >= 4; n -= 4, to += 4, from += 4) {
+		void *a = READ_ONCE(from[0]), *b = READ_ONCE(from[1]);
+		void *c = READ_ONCE(from[2]), *d = READ_ONCE(from[3]);
+
+		WRITE_ONCE(to[0], a);
+		WRITE_ONCE(to[1], b);
+		WRITE_ONCE(to[2], c);
+		WRITE_ONCE(to[3], d);
+	}
+	for (; n; n--)
+		WRITE_ONCE(*to++, READ_ONCE(*from++));
+}
+
 /* Bytes of metadata for the fronts of a cache and its depot. */
 static size_t front_bytes(const struct pym_cache *cache)
 {
@@ -253,7 +272,7 @@ out:
 /**
  * pym_front_take() - take many slots out of this CPU's front
  * @cache: the cache
- * @blocks: filled in; see slot_block()
+ * @blocks: filled in, with their marks
  * @n: how many at most
  *
  * Context: Any.
@@ -276,7 +295,7 @@ size_t pym_front_take(struct pym_cache *cache, void **blocks, size_t n)
 	barrier();
 	n = min(n, front->n);
 	front->n -= n;
-	memcpy(blocks, &front->slot[front->n + 1], n * sizeof(*blocks));
+	copy_slots(blocks, &front->slot[front->n + 1], n);
 	barrier();
 	front->busy = PYM_FRONT_IDLE;
 out:
@@ -298,15 +317,16 @@ out:
 unsigned int pym_front_give(struct pym_cache *cache, void **blocks, unsigned int n)
 {
 	struct pym_front __percpu *fronts = cache->head.front;
+	const void *last = NULL;
 	struct pym_front *front;
-	const void *last;
 	unsigned int i;
 
 	/* What may fault comes first; a block in our hands stays what it is. */
-	for (i = 0; i < n; i++)
-		if (!plausible(cache, blocks[i]) || !at_hot_slot(blocks[i], cache) ||
-		    !is_owner(cache, blocks[i]))
+	for (i = 0; i < n; i++) {
+		if (!simple_free(cache, blocks[i]) || unlikely(blocks[i] == last))
 			break;
+		last = blocks[i];
+	}
 	n = i;
 	preempt_disable();
 	front = this_cpu_ptr(fronts);
@@ -317,14 +337,10 @@ unsigned int pym_front_give(struct pym_cache *cache, void **blocks, unsigned int
 	front->busy = 0;
 	barrier();
 	n = min_t(unsigned long, n, front->cap - front->n);
-	last = front->slot[front->n];
-	for (i = 0; i < n; i++) {
-		if (unlikely(blocks[i] == last))
-			break;
-		last = blocks[i];
-		front->slot[++front->n] = blocks[i];
-	}
-	n = i;
+	if (likely(n) && unlikely(blocks[0] == front->slot[front->n]))
+		n = 0;
+	copy_slots(&front->slot[front->n + 1], blocks, n);
+	front->n += n;
 	front->frees += n;
 	barrier();
 	front->busy = PYM_FRONT_IDLE;
@@ -336,59 +352,106 @@ out:
 /* Take up to @max of the blocks that have been in the front longest. */
 static unsigned int take_oldest(struct pym_front *front, void **blocks, unsigned int max)
 {
-	unsigned int n, i;
+	unsigned int n;
 
 	front->busy = 0;
 	barrier();
 	n = min_t(unsigned long, max, front->n);
-	memcpy(blocks, &front->slot[1], n * sizeof(*blocks));
-	for (i = n + 1; i <= front->n; i++)
-		front->slot[i - n] = front->slot[i];
+	copy_slots(blocks, &front->slot[1], n);
 	front->n -= n;
+	copy_slots(&front->slot[1], &front->slot[1 + n], front->n);
 	front->net -= n;
 	barrier();
 	front->busy = PYM_FRONT_IDLE;
 	return n;
 }
 
-/* Give a batch to the depot; false if it is full or the batch is not a whole one. */
-static bool depot_put(struct pym_cache *cache, void **blocks, unsigned int n)
-{
-	struct pym_depot *depot = cache->depot;
-	unsigned long flags;
-	bool ok;
-
-	raw_spin_lock_irqsave(&cache->lock, flags);
-	ok = n == depot->batch && depot->nr < PYM_DEPOT_BATCHES;
-	if (ok)
-		memcpy(&depot->block[depot->nr++ * n], blocks, n * sizeof(*blocks));
-	raw_spin_unlock_irqrestore(&cache->lock, flags);
-	return ok;
-}
-
-/**
- * pym_depot_take() - take a batch out of the depot
- * @cache: a cache with fronts
- * @blocks: the blocks; room for PYM_BATCH of them
- *
- * Context: Any but NMI, no lock of ours held.
- * Return: how many, 0 if the depot is empty.
- */
-unsigned int pym_depot_take(struct pym_cache *cache, void **blocks)
+/* Take a batch out of the depot, into no front. Returns how many, 0 if it is empty. */
+static unsigned int take_from_depot(struct pym_cache *cache, void **blocks)
 {
 	struct pym_depot *depot = cache->depot;
 	unsigned int n = depot->batch;
 	unsigned long flags;
 
-	if (!READ_ONCE(depot->nr))
-		return 0;
 	raw_spin_lock_irqsave(&cache->lock, flags);
 	if (depot->nr)
-		memcpy(blocks, &depot->block[--depot->nr * n], n * sizeof(*blocks));
+		copy_slots(blocks, &depot->block[--depot->nr * n], n);
 	else
 		n = 0;
 	raw_spin_unlock_irqrestore(&cache->lock, flags);
 	return n;
+}
+
+/**
+ * pym_front_from_depot() - put half a front from the depot into this CPU's front
+ * @cache: a cache with fronts
+ *
+ * Context: Any but NMI, no lock of ours held.
+ * Return: true if the front has got it.
+ */
+bool pym_front_from_depot(struct pym_cache *cache)
+{
+	struct pym_depot *depot = cache->depot;
+	struct pym_front *front;
+	unsigned long flags;
+	bool ok = false;
+
+	if (!READ_ONCE(depot->nr))
+		return false;
+	raw_spin_lock_irqsave(&cache->lock, flags);
+	front = this_cpu_ptr(cache->fronts);
+	if (depot->nr && front->busy == PYM_FRONT_IDLE && front->n + depot->batch <= front->cap) {
+		/* With interrupts off, only an NMI can find it busy. */
+		front->busy = 0;
+		barrier();
+		copy_slots(&front->slot[front->n + 1],
+			   &depot->block[--depot->nr * depot->batch], depot->batch);
+		front->n += depot->batch;
+		front->net += depot->batch;
+		barrier();
+		front->busy = PYM_FRONT_IDLE;
+		ok = true;
+	}
+	raw_spin_unlock_irqrestore(&cache->lock, flags);
+	return ok;
+}
+
+/**
+ * pym_front_to_depot() - put half of this CPU's front into the depot, if it is full
+ * @cache: a cache with fronts
+ *
+ * The half that has been there longest.
+ *
+ * Context: Any but NMI, no lock of ours held.
+ * Return: true if the depot has got it.
+ */
+bool pym_front_to_depot(struct pym_cache *cache)
+{
+	struct pym_depot *depot = cache->depot;
+	struct pym_front *front;
+	unsigned long flags;
+	bool ok = false;
+
+	if (READ_ONCE(depot->nr) == PYM_DEPOT_BATCHES)
+		return false;
+	raw_spin_lock_irqsave(&cache->lock, flags);
+	front = this_cpu_ptr(cache->fronts);
+	if (depot->nr < PYM_DEPOT_BATCHES && front->busy == PYM_FRONT_IDLE &&
+	    front->n == front->cap) {
+		/* With interrupts off, only an NMI can find it busy. */
+		front->busy = 0;
+		barrier();
+		copy_slots(&depot->block[depot->nr++ * depot->batch], &front->slot[1],
+			   depot->batch);
+		front->n -= depot->batch;
+		copy_slots(&front->slot[1], &front->slot[1 + depot->batch], front->n);
+		front->net -= depot->batch;
+		barrier();
+		front->busy = PYM_FRONT_IDLE;
+		ok = true;
+	}
+	raw_spin_unlock_irqrestore(&cache->lock, flags);
+	return ok;
 }
 
 /**
@@ -404,18 +467,18 @@ unsigned int pym_depot_take(struct pym_cache *cache, void **blocks)
 bool pym_front_flush(struct pym_cache *cache)
 {
 	struct pym_front __percpu *fronts = fronts_of(cache);
-	void *blocks[PYM_BATCH];
+	void *blocks[PYM_BATCH] __uninitialized;
 	struct pym_front *front;
 	unsigned int n = 0;
 
-	if (!fronts)
+	if (!fronts || pym_front_to_depot(cache))
 		return false;
 	preempt_disable();
 	front = this_cpu_ptr(fronts);
 	if (front->busy == PYM_FRONT_IDLE && front->n == front->cap)
 		n = take_oldest(front, blocks, front->cap / 2);
 	preempt_enable();
-	return n && !depot_put(cache, blocks, n) && pym_batch_return(cache, blocks, n);
+	return n && pym_batch_return(cache, blocks, n);
 }
 
 /**
@@ -450,7 +513,7 @@ bool pym_front_has_on_top(struct pym_cache *cache, const void *block)
 		return false;
 	preempt_disable();
 	front = this_cpu_ptr(fronts);
-	has = slot_block(READ_ONCE(front->slot[READ_ONCE(front->n)])) == block;
+	has = pym_unmarked(READ_ONCE(front->slot[READ_ONCE(front->n)])) == block;
 	preempt_enable();
 	return has;
 }
@@ -499,7 +562,7 @@ void pym_front_drain(struct pym_cache *cache)
 	if (!fronts_of(cache))
 		return;
 	on_each_cpu_cond_mask(has_blocks, drain_this_cpu, cache, true, cpu_online_mask);
-	while ((n = pym_depot_take(cache, blocks)))
+	while ((n = take_from_depot(cache, blocks)))
 		pym_batch_return(cache, blocks, n);
 }
 

@@ -201,20 +201,17 @@ static __always_inline bool at_hot_slot(const void *p, const struct pym_cache *c
 	return ((unsigned long)p & cache->pool_mask) * cache->slot_factor < cache->hot_limit;
 }
 
+/* Is @block a block of @cache, as far as can be told without its lock? */
+static __always_inline bool simple_free(const struct pym_cache *cache, const void *block)
+{
+	return likely(plausible(cache, block)) && likely(at_hot_slot(block, cache)) &&
+	       likely(is_owner(cache, block));
+}
+
 /* Free to the front, if that can be done and @block is a block of @cache. */
 static __always_inline bool front_free(struct pym_cache *cache, void *block)
 {
-	return likely(plausible(cache, block)) && likely(at_hot_slot(block, cache)) &&
-	       likely(is_owner(cache, block)) && front_push(cache->head.front, block);
-}
-
-/* What a front's slot says besides the block: it reads as zero. See cleared(). */
-#define FRONT_ZERO	1UL
-
-/* The block in a front's slot. */
-static inline void *slot_block(const void *slot)
-{
-	return (void *)((unsigned long)slot & ~FRONT_ZERO);
+	return simple_free(cache, block) && front_push(cache->head.front, block);
 }
 
 #endif /* _PYM_FRONT_H */

@@ -439,12 +439,24 @@ static inline bool pym_pool_has_room(const struct pym_pool *pool, unsigned int c
 	return pool->bits_cap ? capacity <= pool->bits_cap : capacity <= BITS_PER_LONG;
 }
 
-/* What became of a block when it was popped. */
-struct pym_popped {
-	void *block;
-	bool carved;			/* handed out for the first time */
-	bool zero;			/* known to read as zero */
-};
+/*
+ * A block that nobody has yet, and what is known of it, in one word; blocks are
+ * aligned to 8 bytes. In a front and its depot the first mark is used if every
+ * allocation looks at it, with init_on_alloc; the second never.
+ */
+#define PYM_ZERO	1UL		/* it reads as zero */
+#define PYM_CARVED	2UL		/* it is handed out for the first time */
+#define PYM_MARKS	3UL
+
+static inline void *pym_unmarked(const void *marked)
+{
+	return (void *)((unsigned long)marked & ~PYM_MARKS);
+}
+
+static inline bool pym_marked(const void *marked, unsigned long mark)
+{
+	return (unsigned long)marked & mark;
+}
 
 /* Why an address cannot be freed. */
 enum pym_slot {
@@ -455,7 +467,8 @@ enum pym_slot {
 };
 
 void pym_pool_assign(struct pym_pool *pool, struct pym_cache *cache);
-void pym_pool_pop(struct pym_pool *pool, struct pym_cache *cache, struct pym_popped *popped);
+unsigned int pym_pool_pop(struct pym_pool *pool, struct pym_cache *cache, void **marked,
+			  unsigned int n);
 enum pym_slot pym_pool_slot(struct pym_pool *pool, const struct pym_cache *cache,
 			    const void *p, unsigned int *slot);
 void pym_pool_push(struct pym_pool *pool, struct pym_cache *cache, unsigned int slot);
@@ -567,7 +580,7 @@ int pym_heap_grow(struct pym_heap *heap, unsigned int order, gfp_t gfp);
 /* -------------------------------------------------------------- batch.c -- */
 
 unsigned int pym_batch_pop(struct pym_cache *cache, unsigned int n, unsigned int handed,
-			   struct pym_popped *popped, struct pym_spare_bits *spare, int *err);
+			   void **marked, struct pym_spare_bits *spare, int *err);
 bool pym_batch_return(struct pym_cache *cache, void **blocks, unsigned int n);
 struct pym_heap *pym_pool_free(struct pym_pool *pool, struct pym_cache *cache,
 			       const void *p, unsigned long ip);
@@ -587,7 +600,8 @@ unsigned long pym_front_cached(const struct pym_cache *cache);
 unsigned int pym_front_put(struct pym_cache *cache, void **blocks, unsigned int n);
 size_t pym_front_take(struct pym_cache *cache, void **blocks, size_t n);
 unsigned int pym_front_give(struct pym_cache *cache, void **blocks, unsigned int n);
-unsigned int pym_depot_take(struct pym_cache *cache, void **blocks);
+bool pym_front_from_depot(struct pym_cache *cache);
+bool pym_front_to_depot(struct pym_cache *cache);
 bool pym_front_flush(struct pym_cache *cache);
 bool pym_front_push(struct pym_cache *cache, void *block);
 bool pym_front_has_on_top(struct pym_cache *cache, const void *block);

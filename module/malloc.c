@@ -85,10 +85,12 @@ void *__pym_malloc_slow(struct pym_heap *heap, size_t n, gfp_t gfp)
 }
 EXPORT_SYMBOL_GPL(__pym_malloc_slow);
 
-notrace void *__pym_malloc_finish(struct pym_heap *heap, size_t n, gfp_t gfp, void *slot)
+noinline notrace void *__pym_malloc_finish(struct pym_heap *heap, size_t n, gfp_t gfp, void *slot)
 {
-	/* A heap that gives from a front has the class, and keeps it. */
-	return __pym_alloc_finish(heap->class[pym_size_to_class(n)], gfp, slot);
+	/* A heap that gives from a front has the class, and keeps it. By a pointer: no bounds. */
+	struct pym_cache **class = heap->class;
+
+	return __pym_alloc_finish(class[pym_size_to_class(n)], gfp, slot);
 }
 EXPORT_SYMBOL_GPL(__pym_malloc_finish);
 
@@ -146,9 +148,18 @@ static void hooked_free(const void *p, unsigned long ip);
 /* What no front takes at once. */
 static noinline void free_slow(const void *p)
 {
-	if (has_hooks())
+	struct pym_cache *cache;
+
+	if (has_hooks()) {
 		hooked_free(p, _RET_IP_);
-	else if (p)
+		return;
+	}
+	if (!p)
+		return;
+	/* Most often the front was full, and nothing else was the matter. */
+	cache = class_of(p);
+	if (!cache || in_nmi() || !at_hot_slot(p, cache) || cache->head.front == &pym_no_front ||
+	    !pym_front_to_depot(cache) || !front_push(cache->head.front, p))
 		free_unhooked(p, _RET_IP_);
 }
 

@@ -21,35 +21,65 @@ void pym_pool_assign(struct pym_pool *pool, struct pym_cache *cache)
 	WRITE_ONCE(pool->owner, cache);
 }
 
+/* Hand out up to @n slots that were used before, lowest first. */
+static unsigned int pop_used(struct pym_pool *pool, struct pym_cache *cache, void **marked,
+			     unsigned int n)
+{
+	unsigned long *bits = pym_pool_bits(pool);
+	unsigned int done = 0, word;
+
+	for (word = 0; done < n; word++) {
+		unsigned int first = word * BITS_PER_LONG;
+		unsigned long free = ~bits[word], taken = 0;
+
+		if (pool->carved - first < BITS_PER_LONG)
+			free &= BIT(pool->carved - first) - 1;
+		while (free && done < n) {
+			unsigned int bit = __ffs(free);
+
+			marked[done++] = pool->base + (size_t)(first + bit) * cache->stride;
+			taken |= BIT(bit);
+			free &= free - 1;
+		}
+		bits[word] |= taken;
+	}
+	return done;
+}
+
 /**
- * pym_pool_pop() - hand out one block of a pool that has one
- * @pool: a pool of @cache with live < capacity
+ * pym_pool_pop() - hand out blocks of a pool
+ * @pool: a pool of @cache
  * @cache: its owner
- * @popped: the block, and what is known of it
+ * @marked: the blocks, and what is known of them
+ * @n: how many at most
  *
- * The lowest slot that was used before, else the next virgin one: memory that
+ * The lowest slots that were used before, then the next virgin ones: memory that
  * was never needed is never touched. The caller keeps state and lists.
  *
  * Context: cache->lock.
+ * Return: how many.
  */
-void pym_pool_pop(struct pym_pool *pool, struct pym_cache *cache, struct pym_popped *popped)
+unsigned int pym_pool_pop(struct pym_pool *pool, struct pym_cache *cache, void **marked,
+			  unsigned int n)
 {
 	unsigned long *bits = pym_pool_bits(pool);
-	unsigned int slot = pool->carved;
+	unsigned int done, marks, virgin;
 
 	lockdep_assert_held(&cache->lock);
-	if (pool->live < pool->carved)
-		slot = find_first_zero_bit(bits, pool->carved);
+	done = pop_used(pool, cache, marked, min_t(unsigned int, n, pool->carved - pool->live));
+	virgin = min_t(unsigned int, n - done, cache->capacity - pool->carved);
+	if (virgin) {
+		void *block = pool->base + (size_t)pool->carved * cache->stride;
 
-	popped->block = pool->base + (size_t)slot * cache->stride;
-	popped->carved = slot == pool->carved;
-	popped->zero = popped->carved && pool->zeroed;
-	if (popped->carved) {
-		pool->carved++;
-		cache->carved++;
+		marks = PYM_CARVED | (pool->zeroed ? PYM_ZERO : 0);
+		bitmap_set(bits, pool->carved, virgin);
+		pool->carved += virgin;
+		cache->carved += virgin;
+		for (n = done + virgin; done < n; block += cache->stride)
+			marked[done++] = block + marks;
 	}
-	__set_bit(slot, bits);
-	pool->live++;
+	pool->live += done;
+	return done;
 }
 
 /**

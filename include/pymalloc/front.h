@@ -22,9 +22,8 @@
  * everybody else. Only its CPU touches it, with preemption off and busy set, or
  * an IPI there, or whoever drains a CPU that is dead. n is read after busy is
  * set: an interrupt may have used the front between the test and the set.
- * Between setting and clearing busy nothing may fault or sleep, and nothing is
- * called but memcpy(); whoever probes that finds the front busy, and goes to the
- * pools.
+ * Between setting and clearing busy nothing may fault, sleep or be called; whoever
+ * probes that finds the front busy, and goes to the pools.
  */
 struct pym_front {
 	unsigned long n;		/* blocks, in slot[1] to slot[n] */

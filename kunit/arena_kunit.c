@@ -192,7 +192,7 @@ static void order_against_model(struct kunit *test)
 			pym_cache_free(cache, blocks[victim]);
 			blocks[victim] = blocks[--live];
 		} else if (live < n) {
-			bool fresh = list_empty(&cache->used);
+			bool fresh = !pym_cache_any_used(cache);
 			unsigned int fewest = fewest_free(heap), virgin = virgin_pools(heap);
 			struct pym_arena *arena;
 

@@ -269,7 +269,7 @@ static void settle(struct kunit *test, struct scene *s, struct pym_heap_stats *s
 /* What a heap makes on first use and keeps: a class, the descriptor of an order. */
 static size_t kept_at_most(void)
 {
-	return kmalloc_size_roundup(sizeof(struct pym_cache)) +
+	return kmalloc_size_roundup(pym_cache_bytes()) +
 	       kmalloc_size_roundup(sizeof(struct pym_order));
 }
 

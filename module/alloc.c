@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Allocation from a cache and free to it: the front first, the pools when it is
- * empty, full or busy.
+ * Allocation from a cache when the front has not served it: from the depot, the
+ * pools, new memory.
  */
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
@@ -33,8 +33,6 @@ bool pym_gfp_ok(gfp_t gfp, unsigned long ip)
 	might_alloc(gfp);
 	return true;
 }
-
-/* ------------------------------------------------------- slow allocation -- */
 
 static int get_spare_bits(struct pym_cache *cache, struct pym_spare_bits *spare, gfp_t gfp)
 {
@@ -94,36 +92,84 @@ static void *prepare_block(struct pym_cache *cache, void *marked, gfp_t gfp)
 
 	if (cache->clear && want_init_on_alloc(gfp) && !pym_marked(marked, PYM_ZERO))
 		memset(block, 0, cache->clear * sizeof(long));
+	else if (unlikely(cache->typesafe && !cache->ctor && gfp & __GFP_ZERO))
+		memset(block, 0, cache->size);
 	return block;
+}
+
+/* What one request for blocks of a cache has got so far, and how it may go on. */
+struct request {
+	struct pym_cache *cache;
+	gfp_t gfp;
+	unsigned int handed;		/* as many are needed */
+	unsigned int done;
+	void **marked;
+	struct pym_spare_bits spare;
+};
+
+/*
+ * Take blocks out of the pools of a node, growing the heap there if @grow, until
+ * there are as many as are needed. Returns 0 if there are, or why not.
+ */
+static int get_from_node(struct request *r, int nid, unsigned int n, bool grow)
+{
+	struct pym_cache *cache = r->cache;
+	int err = 0;
+
+	while (!err) {
+		r->done += pym_batch_pop(cache, nid, n - r->done, r->handed - min(r->done, r->handed),
+					 r->marked + r->done, &r->spare, &err);
+		if (r->done >= r->handed)
+			return 0;
+		if (err == -EAGAIN) {
+			pym_meta_free(cache->heap, r->spare.bits, r->spare.cap / BITS_PER_BYTE);
+			r->spare = (struct pym_spare_bits){};
+			err = get_spare_bits(cache, &r->spare, r->gfp);
+		} else {
+			err = grow ? pym_heap_grow(cache->heap, cache->order, r->gfp, nid) : -ENOMEM;
+		}
+	}
+	return err;
+}
+
+/* The same on the nodes but @nid, of which none is better than another. */
+static int get_elsewhere(struct request *r, int nid, bool grow)
+{
+	int err = -ENOMEM, other;
+
+	for_each_node_state(other, N_MEMORY) {
+		if (other == nid)
+			continue;
+		/* No more than are handed out: the front is for blocks from here. */
+		err = get_from_node(r, other, r->handed, grow);
+		if (!err)
+			break;
+	}
+	return err;
 }
 
 /*
  * Take up to @n blocks out of the pools, growing the heap until there are at
- * least @handed. Returns how many; if fewer than @handed, the rest has been
- * counted as failed.
+ * least @handed: of node @nid, and if none can be had there and @gfp allows it, of
+ * others, what they have first. Returns how many; if fewer than @handed, the rest
+ * has been counted as failed.
  */
-static unsigned int get_blocks(struct pym_cache *cache, gfp_t gfp, unsigned int n,
+static unsigned int get_blocks(struct pym_cache *cache, gfp_t gfp, int nid, unsigned int n,
 			       unsigned int handed, void **marked)
 {
-	struct pym_spare_bits spare = {};
-	unsigned int done = 0, i;
-	int err = 0;
+	struct request r = {
+		.cache = cache, .gfp = gfp, .handed = handed, .marked = marked,
+	};
+	unsigned int done, i;
+	int err;
 
-	while (!err) {
-		done += pym_batch_pop(cache, n - done, handed - min(done, handed),
-				      marked + done, &spare, &err);
-		if (done >= handed)
-			break;
-		if (err == -EAGAIN) {
-			pym_meta_free(cache->heap, spare.bits, spare.cap / BITS_PER_BYTE);
-			spare = (struct pym_spare_bits){};
-			err = get_spare_bits(cache, &spare, gfp);
-		} else {
-			err = pym_heap_grow(cache->heap, cache->order, gfp);
-		}
-	}
-	if (spare.bits)
-		pym_meta_free(cache->heap, spare.bits, spare.cap / BITS_PER_BYTE);
+	err = get_from_node(&r, nid, n, true);
+	if (unlikely(err) && nr_online_nodes > 1 && !(gfp & __GFP_THISNODE) &&
+	    (!get_elsewhere(&r, nid, false) || !get_elsewhere(&r, nid, true)))
+		err = 0;
+	done = r.done;
+	if (r.spare.bits)
+		pym_meta_free(cache->heap, r.spare.bits, r.spare.cap / BITS_PER_BYTE);
 	if (cache->ctor)
 		for (i = 0; i < done; i++)
 			if (pym_marked(marked[i], PYM_CARVED))
@@ -152,8 +198,26 @@ static bool may_alloc(struct pym_cache *cache, gfp_t *gfp, unsigned long ip)
 			   cache->name, (void *)ip);
 		*gfp &= ~__GFP_ZERO;
 	}
-	/* Our locks are not taken with trylock: an NMI may have interrupted one. */
-	return !in_nmi();
+	return true;
+}
+
+/*
+ * In an NMI, which may have interrupted anything of ours: what a front has that the
+ * fast path does not use, else a block of a pool in use if the lock is free. A
+ * failure is not counted, as that would need the lock.
+ */
+static void *alloc_in_nmi(struct pym_cache *cache, gfp_t gfp)
+{
+	struct pym_front __percpu *fronts = fronts_of(cache);
+	void *marked = NULL;
+
+	if (fronts && cache->head.front == &pym_no_front)
+		marked = __pym_front_pop(fronts);
+	if (!marked && !pym_batch_trypop(cache, numa_mem_id(), &marked))
+		return NULL;
+	if (cache->ctor && pym_marked(marked, PYM_CARVED))
+		cache->ctor(pym_unmarked(marked));
+	return prepare_block(cache, marked, gfp);
 }
 
 /* Into the front what it can take, back to the pools what it cannot. */
@@ -180,7 +244,7 @@ static noinline void *alloc_from_pools(struct pym_cache *cache, gfp_t gfp)
 	unsigned int n;
 
 	n = fronts_of(cache) ? cache->front_cap / 2 : 1;
-	n = get_blocks(cache, gfp, n, 1, marked);
+	n = get_blocks(cache, gfp, numa_mem_id(), n, 1, marked);
 	if (!n)
 		return NULL;
 	if (n > 1)
@@ -217,6 +281,8 @@ void *pym_alloc_slow(struct pym_cache *cache, gfp_t gfp, unsigned long ip)
 
 	if (!may_alloc(cache, &gfp, ip))
 		return NULL;
+	if (unlikely(in_nmi()))
+		return alloc_in_nmi(cache, gfp);
 	if (!fronts_of(cache))
 		pym_front_create(cache, gfp);
 	if (fronts_of(cache)) {
@@ -226,6 +292,29 @@ void *pym_alloc_slow(struct pym_cache *cache, gfp_t gfp, unsigned long ip)
 	}
 	return alloc_from_pools(cache, gfp);
 }
+
+void *pym_cache_alloc_node(struct pym_cache *cache, gfp_t gfp, int node)
+{
+	void *marked;
+
+	if (node == NUMA_NO_NODE || (pym_nr_nodes() == 1 && !node))
+		return pym_alloc_slow(cache, gfp, _RET_IP_);
+	if (!may_alloc(cache, &gfp, _RET_IP_) || in_nmi())
+		return NULL;
+	if (node < 0 || node >= pym_nr_nodes()) {
+		pym_report(PYM_MISUSE_BAD_ARG, "allocation on node %d of %u; caller %pS",
+			   node, pym_nr_nodes(), (void *)_RET_IP_);
+		return NULL;
+	}
+	if (!node_state(node, N_MEMORY) && gfp & __GFP_THISNODE)
+		return NULL;
+	if (!node_state(node, N_MEMORY))
+		node = first_memory_node;
+	if (!get_blocks(cache, gfp, node, 1, 1, &marked))
+		return NULL;
+	return prepare_block(cache, marked, gfp);
+}
+EXPORT_SYMBOL_GPL(pym_cache_alloc_node);
 
 /* The same for flags that are refused, constructors, and other sizes. */
 static noinline void *finish_rare(struct pym_cache *cache, gfp_t gfp, void *marked)
@@ -258,155 +347,47 @@ EXPORT_SYMBOL_GPL(__pym_cache_alloc_slow);
 
 size_t pym_cache_alloc_bulk(struct pym_cache *cache, gfp_t gfp, size_t n, void **blocks)
 {
-	size_t done = 0, i;
+	size_t done = 0, first, i;
 
+	/* Nothing but what the front has? */
+	if (likely(cache) && !__pym_unfinished(gfp)) {
+		done = pym_front_take(cache, blocks, n);
+		if (likely(done == n))
+			return n;
+	}
 	if (!may_alloc(cache, &gfp, _RET_IP_))
-		return 0;
+		goto undo;
+	if (unlikely(in_nmi())) {
+		for (; done < n; done++) {
+			blocks[done] = pym_cache_alloc(cache, gfp);
+			if (!blocks[done])
+				goto undo;
+		}
+		return n;
+	}
 	if (!fronts_of(cache))
 		pym_front_create(cache, gfp);
 	while (done < n) {
-		size_t first = done;
 		unsigned int want = 0, got = 0;
 
+		first = done;
 		done += pym_front_take(cache, blocks + done, n - done);
 		if (done < n && !(fronts_of(cache) && pym_front_from_depot(cache))) {
 			want = min_t(size_t, n - done, PYM_BATCH);
-			got = get_blocks(cache, gfp, want, want, blocks + done);
+			got = get_blocks(cache, gfp, numa_mem_id(), want, want,
+					 blocks + done);
 			done += got;
 		}
 		/* What the front gives has no marks without init_on_alloc. */
 		if (got || want_init_on_alloc(gfp))
 			for (i = first; i < done; i++)
 				blocks[i] = prepare_block(cache, blocks[i], gfp);
-		if (unlikely(got < want)) {
-			pym_cache_free_bulk(cache, done, blocks);
-			return 0;
-		}
+		if (unlikely(got < want))
+			goto undo;
 	}
 	return n;
+undo:
+	pym_cache_free_bulk(cache, done, blocks);
+	return 0;
 }
 EXPORT_SYMBOL_GPL(pym_cache_alloc_bulk);
-
-/* ------------------------------------------------------------------ free -- */
-
-/**
- * pym_free_to_front() - free a block whose pool and cache are known, if it is one
- * @cache: owner of the pool when last seen
- * @pool: pool that @p is in, from pym_lookup()
- * @p: the block
- * @ip: caller
- *
- * Into the front if it can take it, after making room there, else to its pool.
- *
- * Context: Any but NMI, under rcu_read_lock(), no lock of ours held.
- * Return: as pym_pool_free().
- */
-struct pym_heap *pym_free_to_front(struct pym_cache *cache, struct pym_pool *pool,
-				   void *p, unsigned long ip)
-{
-	bool reap;
-
-	if (!fronts_of(cache) || !slot_start(p - pool->base, cache))
-		return pym_pool_free(pool, cache, p, ip);
-	if (unlikely(pym_front_has_on_top(cache, p))) {
-		pym_report_block(PYM_MISUSE_DOUBLE_FREE, "block is free already", pool, p, ip);
-		return NULL;
-	}
-	if (cache->clear && want_init_on_free())
-		memset(p, 0, cache->size);
-	if (pym_front_push(cache, p))
-		return NULL;
-	reap = pym_front_flush(cache);
-	if (pym_front_push(cache, p))
-		return reap ? cache->heap : NULL;
-	return pym_pool_free(pool, cache, p, ip) ?: reap ? cache->heap : NULL;
-}
-
-static void free_slow(struct pym_cache *cache, void *p, unsigned long ip)
-{
-	struct pym_heap *reap = NULL;
-	struct pym_cache *owner;
-	struct pym_pool *pool;
-
-	rcu_read_lock();
-	pool = pym_lookup(p);
-	if (unlikely(!pool)) {
-		if (pym_large_info(p, NULL, NULL))
-			pym_report(PYM_MISUSE_WRONG_API,
-				   "memory from pym_malloc() freed to cache %s; use pym_free(); caller %pS",
-				   cache->name, (void *)ip);
-		else
-			pym_report(PYM_MISUSE_FOREIGN,
-				   "not a block of ours: freed to cache %s; caller %pS",
-				   cache->name, (void *)ip);
-		goto unlock;
-	}
-	owner = READ_ONCE(pool->owner);
-	if (likely(owner == cache))
-		reap = pym_free_to_front(cache, pool, p, ip);
-	else if (!owner)
-		pym_report_block(PYM_MISUSE_DOUBLE_FREE, "block is free already", pool, p, ip);
-	else if (owner->is_class)
-		pym_report_block(PYM_MISUSE_WRONG_API,
-				 "memory from pym_malloc(); use pym_free()", pool, p, ip);
-	else
-		pym_report_block(PYM_MISUSE_WRONG_CACHE, "block of another cache", pool, p, ip);
-unlock:
-	rcu_read_unlock();
-	if (reap)
-		pym_heap_reap(reap);
-}
-
-/* Checks that precede every free which the front has not taken. */
-static bool may_free(struct pym_cache *cache, unsigned long ip)
-{
-	if (unlikely(!cache)) {
-		pym_report(PYM_MISUSE_BAD_ARG, "free to a NULL cache; nothing changed; caller %pS",
-			   (void *)ip);
-		return false;
-	}
-	if (unlikely(in_nmi())) {
-		pym_report(PYM_MISUSE_NMI, "free to cache %s in NMI; block kept; caller %pS",
-			   cache->name, (void *)ip);
-		return false;
-	}
-	return true;
-}
-
-static noinline void cache_free_slow(struct pym_cache *cache, void *block)
-{
-	if (!block || !may_free(cache, _RET_IP_))
-		return;
-	/* Most often the front was full, and nothing else was the matter. */
-	if (!simple_free(cache, block) || cache->head.front == &pym_no_front ||
-	    !pym_front_to_depot(cache) || !front_push(cache->head.front, block))
-		free_slow(cache, block, _RET_IP_);
-}
-
-notrace void pym_cache_free(struct pym_cache *cache, void *block)
-{
-	if (!front_free(cache, block))
-		cache_free_slow(cache, block);
-}
-EXPORT_SYMBOL_GPL(pym_cache_free);
-
-void pym_cache_free_bulk(struct pym_cache *cache, size_t n, void **blocks)
-{
-	size_t i = 0;
-
-	if (!n || !may_free(cache, _RET_IP_))
-		return;
-	while (i < n) {
-		unsigned int good = pym_front_give(cache, blocks + i,
-						   min_t(size_t, n - i, PYM_BATCH));
-
-		i += good;
-		/* The first that is not simple: no room, no block, not ours, ... */
-		if (i < n) {
-			if (blocks[i])
-				free_slow(cache, blocks[i], _RET_IP_);
-			i++;
-		}
-	}
-}
-EXPORT_SYMBOL_GPL(pym_cache_free_bulk);

@@ -99,6 +99,7 @@ bool pym_arena_place(struct pym_heap *heap, struct pym_order *order, struct pym_
 /**
  * pym_pool_take() - take a pool for a cache, from the fullest arena
  * @cache: the new owner
+ * @nid: of this node
  * @spare: a bitmap to use if the pool needs one; exchanged for the pool's old
  *	one then
  *
@@ -106,10 +107,10 @@ bool pym_arena_place(struct pym_heap *heap, struct pym_order *order, struct pym_
  * Return: the pool, USED but on no list, NULL if there is none, or
  * ERR_PTR(-EAGAIN) if @spare is needed and too small.
  */
-struct pym_pool *pym_pool_take(struct pym_cache *cache, struct pym_spare_bits *spare)
+struct pym_pool *pym_pool_take(struct pym_cache *cache, int nid, struct pym_spare_bits *spare)
 {
 	struct pym_heap *heap = cache->heap;
-	struct pym_order *order = READ_ONCE(heap->order[cache->order]);
+	struct pym_order *order = READ_ONCE(*pym_order_of(heap, nid, cache->order));
 	struct pym_arena *arena;
 	struct pym_pool *pool = NULL;
 	unsigned int n;
@@ -170,7 +171,7 @@ bool pym_pool_put(struct pym_pool *pool)
 {
 	struct pym_arena *arena = pool->arena;
 	struct pym_heap *heap = arena->heap;
-	struct pym_order *order = heap->order[arena->order];
+	struct pym_order *order = *pym_order_of(heap, arena->nid, arena->order);
 	bool reap;
 
 	lockdep_assert_held(&pool->owner->lock);

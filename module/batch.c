@@ -8,9 +8,119 @@
 #include "internal.h"
 #include "front.h"
 
+/* The list that a pool with this many blocks free belongs on. */
+static unsigned int fullness(const struct pym_cache *cache, const struct pym_pool *pool)
+{
+	return ilog2((unsigned int)(cache->capacity - pool->live));
+}
+
+static struct pym_cache_node *node_of(struct pym_cache *cache, const struct pym_pool *pool)
+{
+	return &cache->node_of[pool->arena->nid];
+}
+
+static void add_used(struct pym_cache *cache, struct pym_pool *pool)
+{
+	struct pym_cache_node *node = node_of(cache, pool);
+	unsigned int nr = fullness(cache, pool);
+
+	list_add(&pool->list, &node->used[nr]);
+	__set_bit(nr, &node->mask);
+}
+
+static void add_full(struct pym_cache *cache, struct pym_pool *pool)
+{
+	pool->state = PYM_POOL_FULL;
+	list_add(&pool->list, &cache->full);
+	cache->nr_full++;
+}
+
+/* Off list @nr of the used pools of its node. */
+static void del_used(struct pym_cache *cache, struct pym_pool *pool, unsigned int nr)
+{
+	struct pym_cache_node *node = node_of(cache, pool);
+
+	list_del_init(&pool->list);
+	if (list_empty(&node->used[nr]))
+		__clear_bit(nr, &node->mask);
+}
+
+/**
+ * pym_cache_init_used() - make a cache one without pools
+ * @cache: the cache
+ *
+ * Context: As for cache->lock.
+ */
+void pym_cache_init_used(struct pym_cache *cache)
+{
+	unsigned int nid, i;
+
+	for (nid = 0; nid < pym_nr_nodes(); nid++) {
+		struct pym_cache_node *node = &cache->node_of[nid];
+
+		for (i = 0; i < PYM_NR_FULLNESS; i++)
+			INIT_LIST_HEAD(&node->used[i]);
+		node->mask = 0;
+	}
+	INIT_LIST_HEAD(&cache->full);
+}
+
+/**
+ * pym_cache_any_used() - a pool of a cache with live and with free blocks
+ * @cache: the cache
+ *
+ * Context: cache->lock; or nobody uses the cache.
+ * Return: the pool, or NULL.
+ */
+struct pym_pool *pym_cache_any_used(struct pym_cache *cache)
+{
+	unsigned int nid, i;
+
+	for (nid = 0; nid < pym_nr_nodes(); nid++)
+		for (i = 0; i < PYM_NR_FULLNESS; i++)
+			if (!list_empty(&cache->node_of[nid].used[i]))
+				return list_first_entry(&cache->node_of[nid].used[i],
+							struct pym_pool, list);
+	return NULL;
+}
+EXPORT_SYMBOL_IF_KUNIT(pym_cache_any_used);
+
+/* Take up to @n blocks out of the fullest used pools of a node. Returns how many. */
+static unsigned int pop_used_pools(struct pym_cache *cache, struct pym_cache_node *node,
+				   void **marked, unsigned int n)
+{
+	unsigned int done = 0;
+
+	lockdep_assert_held(&cache->lock);
+	while (done < n && node->mask) {
+		unsigned int nr = __ffs(node->mask);
+		struct pym_pool *pool = list_first_entry(&node->used[nr], struct pym_pool, list);
+
+		done += pym_pool_pop(pool, cache, marked + done, n - done);
+		if (pool->live == cache->capacity) {
+			del_used(cache, pool, nr);
+			add_full(cache, pool);
+		} else if (fullness(cache, pool) != nr) {
+			del_used(cache, pool, nr);
+			add_used(cache, pool);
+		}
+	}
+	return done;
+}
+
+static void count_popped(struct pym_cache *cache, unsigned int n, unsigned int handed)
+{
+	lockdep_assert_held(&cache->lock);
+	cache->live += n;
+	cache->allocs += min(n, handed);
+	cache->events += n;
+	cache->high = max(cache->high, cache->live);
+}
+
 /**
  * pym_batch_pop() - take blocks out of the pools under one hold of the lock
  * @cache: the cache
+ * @nid: out of pools of this node, the fullest first
  * @n: how many at most
  * @handed: how many of them, at least, the caller hands out itself; the rest are
  *	for a front, and no pool that is free is taken for their sake
@@ -21,42 +131,56 @@
  * Context: Any but NMI, no lock of ours held.
  * Return: how many.
  */
-unsigned int pym_batch_pop(struct pym_cache *cache, unsigned int n, unsigned int handed,
+unsigned int pym_batch_pop(struct pym_cache *cache, int nid, unsigned int n, unsigned int handed,
 			   void **marked, struct pym_spare_bits *spare, int *err)
 {
+	struct pym_cache_node *node = &cache->node_of[nid];
+	struct pym_pool *pool;
 	unsigned long flags;
-	unsigned int done = 0;
+	unsigned int done;
 
 	*err = 0;
 	raw_spin_lock_irqsave(&cache->lock, flags);
-	while (done < n) {
-		struct pym_pool *pool;
-
-		pool = list_first_entry_or_null(&cache->used, struct pym_pool, list);
+	done = pop_used_pools(cache, node, marked, n);
+	while (done < handed) {
+		pool = pym_limbo_take(cache, nid);
 		if (!pool) {
-			if (done >= handed)
-				break;
-			pool = pym_pool_take(cache, spare);
+			pool = pym_pool_take(cache, nid, spare);
 			if (IS_ERR_OR_NULL(pool)) {
 				*err = PTR_ERR_OR_ZERO(pool);
 				break;
 			}
-			list_add(&pool->list, &cache->used);
 			cache->nr_pools++;
 		}
-		done += pym_pool_pop(pool, cache, marked + done, n - done);
-		if (pool->live == cache->capacity) {
-			pool->state = PYM_POOL_FULL;
-			list_move(&pool->list, &cache->full);
-			cache->nr_full++;
-		}
+		/* On a list first, for where it belongs depends on what is left in it. */
+		add_used(cache, pool);
+		done += pop_used_pools(cache, node, marked + done, n - done);
 	}
-	cache->live += done;
-	cache->allocs += min(done, handed);
-	cache->events += done;
-	cache->high = max(cache->high, cache->live);
+	count_popped(cache, done, handed);
 	raw_spin_unlock_irqrestore(&cache->lock, flags);
 	return done;
+}
+
+/**
+ * pym_batch_trypop() - take a block out of a used pool, if the lock is free
+ * @cache: the cache
+ * @nid: the node
+ * @marked: the block, and what is known of it
+ *
+ * Context: Any.
+ * Return: true if there was one.
+ */
+bool pym_batch_trypop(struct pym_cache *cache, int nid, void **marked)
+{
+	unsigned long flags;
+	unsigned int n;
+
+	if (!raw_spin_trylock_irqsave(&cache->lock, flags))
+		return false;
+	n = pop_used_pools(cache, &cache->node_of[nid], marked, 1);
+	count_popped(cache, n, n);
+	raw_spin_unlock_irqrestore(&cache->lock, flags);
+	return n;
 }
 
 /**
@@ -74,7 +198,8 @@ unsigned int pym_batch_pop(struct pym_cache *cache, unsigned int n, unsigned int
 void pym_report_block(enum pym_misuse kind, const char *what, struct pym_pool *pool,
 		      const void *p, unsigned long ip)
 {
-	static const char * const states[] = { "absent", "virgin", "empty", "used", "full" };
+	static const char * const states[] = { "absent", "virgin", "empty", "used", "full",
+					       "limbo" };
 	struct pym_cache *owner = READ_ONCE(pool->owner);
 	size_t offset = p - READ_ONCE(pool->base);
 
@@ -89,18 +214,32 @@ void pym_report_block(enum pym_misuse kind, const char *what, struct pym_pool *p
 /* Free one slot that is live. Returns true if the heap should be reaped. */
 static bool push_block(struct pym_cache *cache, struct pym_pool *pool, unsigned int slot)
 {
+	bool full = pool->state == PYM_POOL_FULL;
+	unsigned int nr = full ? 0 : fullness(cache, pool);
+
 	lockdep_assert_held(&cache->lock);
 	pym_pool_push(pool, cache, slot);
 	cache->live--;
 	cache->events++;
-	if (pool->state == PYM_POOL_FULL) {
+	if (full) {
 		pool->state = PYM_POOL_USED;
-		list_move(&pool->list, &cache->used);
+		list_del(&pool->list);
 		cache->nr_full--;
-	}
-	if (pool->live)
+		add_used(cache, pool);
 		return false;
-	list_del_init(&pool->list);
+	}
+	if (likely(pool->live)) {
+		if (fullness(cache, pool) != nr) {
+			del_used(cache, pool, nr);
+			add_used(cache, pool);
+		}
+		return false;
+	}
+	del_used(cache, pool, nr);
+	if (cache->typesafe) {
+		pym_limbo_add(cache, pool);
+		return false;
+	}
 	cache->nr_pools--;
 	cache->carved -= pool->carved;
 	return pym_pool_put(pool);

@@ -30,8 +30,8 @@ static void init_cache(struct pym_cache *cache, struct pym_heap *heap, size_t si
 	if (!(heap->flags & PYM_HEAP_NO_FRONTS))
 		cache->front_cap = pym_front_cap(cache->stride);
 	raw_spin_lock_init(&cache->lock);
-	INIT_LIST_HEAD(&cache->used);
-	INIT_LIST_HEAD(&cache->full);
+	pym_cache_init_used(cache);
+	pym_rcu_init_cache(cache);
 	INIT_LIST_HEAD(&cache->node);
 }
 
@@ -83,13 +83,13 @@ struct pym_cache *pym_class_cache(struct pym_heap *heap, unsigned int class, gfp
 		return cache;
 	if (!pym_may_obtain())
 		return ERR_PTR(-EWOULDBLOCK);
-	cache = pym_meta_alloc(heap, sizeof(*cache), gfp);
+	cache = pym_meta_alloc(heap, pym_cache_bytes(), gfp);
 	if (IS_ERR(cache))
 		return cache;
 	init_cache(cache, heap, size, pym_natural_align(size), true);
 	snprintf(cache->name, sizeof(cache->name), "size-%zu", size);
 	if (cmpxchg(&heap->class[class], NULL, cache))
-		pym_meta_free(heap, cache, sizeof(*cache));
+		pym_meta_free(heap, cache, pym_cache_bytes());
 	return READ_ONCE(heap->class[class]);
 }
 
@@ -127,7 +127,7 @@ struct pym_cache *pym_cache_create(const char *name, size_t size,
 		       name, align, PAGE_SIZE);
 		return NULL;
 	}
-	if (args->flags & ~PYM_CACHE_HWALIGN) {
+	if (args->flags & ~(PYM_CACHE_HWALIGN | PYM_CACHE_TYPESAFE_BY_RCU)) {
 		pr_err("cache %s: unknown flags in %#x\n", name, args->flags);
 		return NULL;
 	}
@@ -135,15 +135,20 @@ struct pym_cache *pym_cache_create(const char *name, size_t size,
 	if (args->flags & PYM_CACHE_HWALIGN)
 		align = max_t(size_t, align, cache_line_size());
 
-	cache = pym_meta_alloc(heap, sizeof(*cache), GFP_KERNEL);
+	cache = pym_meta_alloc(heap, pym_cache_bytes(), GFP_KERNEL);
 	if (IS_ERR(cache)) {
 		if (PTR_ERR(cache) == -EDQUOT)
-			pym_limit_hit(heap, sizeof(*cache));
+			pym_limit_hit(heap, pym_cache_bytes());
 		return NULL;
 	}
 	init_cache(cache, heap, size, align, false);
 	if (args->ctor) {
 		cache->ctor = args->ctor;
+		cache->clear = 0;
+	}
+	if (args->flags & PYM_CACHE_TYPESAFE_BY_RCU) {
+		/* Readers may be looking at a block that is allocated anew. */
+		cache->typesafe = true;
 		cache->clear = 0;
 	}
 	strscpy(cache->name, name, sizeof(cache->name));
@@ -152,7 +157,7 @@ struct pym_cache *pym_cache_create(const char *name, size_t size,
 	if (name_taken(heap, name)) {
 		mutex_unlock(&pym_registry);
 		pr_err("cache %s: heap %s has a cache of that name already\n", name, heap->name);
-		pym_meta_free(heap, cache, sizeof(*cache));
+		pym_meta_free(heap, cache, pym_cache_bytes());
 		return NULL;
 	}
 	list_add_tail(&cache->node, &heap->caches);
@@ -177,8 +182,10 @@ void pym_cache_detach_pools(struct pym_cache *cache)
 	/* A hold of the lock for each pool: there may be very many. */
 	do {
 		raw_spin_lock_irqsave(&cache->lock, flags);
-		pool = list_first_entry_or_null(&cache->used, struct pym_pool, list) ?:
-		       list_first_entry_or_null(&cache->full, struct pym_pool, list);
+		pool = pym_cache_any_used(cache) ?:
+		       list_first_entry_or_null(&cache->full, struct pym_pool, list) ?:
+		       list_first_entry_or_null(&cache->limbo, struct pym_pool, list) ?:
+		       list_first_entry_or_null(&cache->limbo_next, struct pym_pool, list);
 		if (pool) {
 			list_del_init(&pool->list);
 			cache->nr_pools--;
@@ -204,8 +211,8 @@ void pym_cache_forget(struct pym_cache *cache)
 
 	pym_front_forget(cache);
 	raw_spin_lock_irqsave(&cache->lock, flags);
-	INIT_LIST_HEAD(&cache->used);
-	INIT_LIST_HEAD(&cache->full);
+	pym_cache_init_used(cache);
+	pym_rcu_init_cache(cache);
 	cache->nr_pools = 0;
 	cache->nr_full = 0;
 	cache->live = 0;
@@ -223,9 +230,25 @@ void pym_cache_release(struct pym_cache *cache)
 {
 	pym_front_destroy(cache);
 	/* A bad free may be looking at it. */
-	pym_uncharge(cache->heap, kmalloc_size_roundup(sizeof(*cache)),
+	pym_uncharge(cache->heap, kmalloc_size_roundup(pym_cache_bytes()),
 		     &cache->heap->acct.metadata);
 	kfree_rcu(cache, rcu);
+}
+
+/**
+ * pym_cache_quiesce() - wait for what has been freed and is on its way yet
+ * @cache: a cache that nobody uses
+ *
+ * Afterwards nobody looks at its blocks either, so that its pages may go.
+ *
+ * Context: Task context, may sleep.
+ */
+void pym_cache_quiesce(struct pym_cache *cache)
+{
+	pym_free_sync();
+	pym_rcu_sync(cache);
+	if (cache->typesafe)
+		synchronize_rcu();
 }
 
 void pym_cache_destroy(struct pym_cache *cache)
@@ -243,6 +266,7 @@ void pym_cache_destroy(struct pym_cache *cache)
 	mutex_lock(&pym_registry);
 	list_del(&cache->node);
 	mutex_unlock(&pym_registry);
+	pym_cache_quiesce(cache);
 	live = cache->live - pym_front_cached(cache);
 	if (live)
 		pym_report(PYM_MISUSE_LEAK,

@@ -316,7 +316,7 @@ static void visit_arenas(struct seq_file *m,
 
 static void show_arena_row(struct seq_file *m, struct pym_arena *arena, const struct cell *cells)
 {
-	unsigned int n[PYM_POOL_FULL + 1] = {};
+	unsigned int n[PYM_POOL_LIMBO + 1] = {};
 	unsigned long live = 0;
 	unsigned int i;
 
@@ -326,7 +326,8 @@ static void show_arena_row(struct seq_file *m, struct pym_arena *arena, const st
 	}
 	seq_printf(m, "%-20s %7u %8zu %5u %6u %6u %6u %6u %6u %9lu\n", arena->heap->name,
 		   arena->id, pym_arena_pool_size(arena), arena->npools, n[PYM_POOL_ABSENT],
-		   n[PYM_POOL_VIRGIN], n[PYM_POOL_EMPTY], n[PYM_POOL_USED], n[PYM_POOL_FULL],
+		   n[PYM_POOL_VIRGIN], n[PYM_POOL_EMPTY], n[PYM_POOL_USED] + n[PYM_POOL_LIMBO],
+		   n[PYM_POOL_FULL],
 		   live);
 }
 

@@ -14,6 +14,8 @@
 DEFINE_PER_CPU(struct pym_front, pym_no_front);
 static_assert(PYM_FRONT_IDLE);
 
+DEFINE_STATIC_KEY_FALSE(pym_many_nodes);
+
 /* A front holds about this many bytes of blocks, within these bounds. */
 #define FRONT_BYTES	8192
 #define FRONT_MIN	4
@@ -34,9 +36,13 @@ unsigned int pym_front_cap(size_t stride)
 	return clamp_t(size_t, FRONT_BYTES / stride, FRONT_MIN, FRONT_MAX) & ~1U;
 }
 
+/* Blocks of other nodes that are gathered before they go home. */
+#define OUTBOX		16
+
 static size_t front_size(const struct pym_cache *cache)
 {
-	return struct_size_t(struct pym_front, slot, cache->front_cap + 1);
+	return struct_size_t(struct pym_front, slot,
+			     cache->front_cap + 1 + (pym_nr_nodes() > 1 ? OUTBOX : 0));
 }
 
 static size_t depot_size(const struct pym_cache *cache)
@@ -68,7 +74,7 @@ static __always_inline void copy_slots(void **to, void **from, unsigned int n)
 static size_t front_bytes(const struct pym_cache *cache)
 {
 	return ALIGN(front_size(cache), SMP_CACHE_BYTES) * num_possible_cpus() +
-	       kmalloc_size_roundup(depot_size(cache));
+	       kmalloc_size_roundup(pym_nr_nodes() * depot_size(cache));
 }
 
 /**
@@ -109,7 +115,8 @@ void pym_front_create(struct pym_cache *cache, gfp_t gfp)
 	struct pym_heap *heap = cache->heap;
 	struct pym_front __percpu *fronts = NULL;
 	size_t bytes = front_bytes(cache);
-	struct pym_depot *depot;
+	unsigned int nid;
+	void *depots;
 	int cpu;
 
 	if (!cache->front_cap || fronts_of(cache) ||
@@ -118,26 +125,29 @@ void pym_front_create(struct pym_cache *cache, gfp_t gfp)
 	if (!pym_charge(heap, bytes))
 		return;
 	gfp = pym_meta_gfp(gfp) | __GFP_NOWARN;
-	depot = kzalloc(depot_size(cache), gfp);
-	if (depot)
+	depots = kzalloc(pym_nr_nodes() * depot_size(cache), gfp);
+	if (depots)
 		fronts = __alloc_percpu_gfp(front_size(cache), SMP_CACHE_BYTES, gfp);
 	if (!fronts)
 		goto free;
-	depot->batch = cache->front_cap / 2;
 	for_each_possible_cpu(cpu) {
 		per_cpu_ptr(fronts, cpu)->cap = cache->front_cap;
 		per_cpu_ptr(fronts, cpu)->busy = PYM_FRONT_IDLE;
 	}
-	if (cmpxchg(&cache->depot, NULL, depot))
+	if (cmpxchg(&cache->node_of[0].depot, NULL, depots))
 		goto free;
-	/* After the depot and every CPU's cap; pairs with fronts_of(). */
+	for (nid = 0; nid < pym_nr_nodes(); nid++) {
+		cache->node_of[nid].depot = depots + nid * depot_size(cache);
+		cache->node_of[nid].depot->batch = cache->front_cap / 2;
+	}
+	/* After the depots and every CPU's cap; pairs with fronts_of(). */
 	smp_store_release(&cache->fronts, fronts);
 	pym_front_publish(cache);
 	pym_commit(heap, bytes, &heap->acct.metadata);
 	return;
 free:
 	free_percpu(fronts);
-	kfree(depot);
+	kfree(depots);
 	pym_uncharge(heap, bytes, &heap->acct.in_flight);
 }
 
@@ -156,8 +166,7 @@ void pym_front_destroy(struct pym_cache *cache)
 	cache->head.front = &pym_no_front;
 	cache->fronts = NULL;
 	free_percpu(fronts);
-	kfree(cache->depot);
-	cache->depot = NULL;
+	kfree(cache->node_of[0].depot);
 	pym_uncharge(cache->heap, front_bytes(cache), &cache->heap->acct.metadata);
 }
 
@@ -169,6 +178,7 @@ void pym_front_destroy(struct pym_cache *cache)
  */
 void pym_front_forget(struct pym_cache *cache)
 {
+	unsigned int nid;
 	int cpu;
 
 	if (!cache->fronts)
@@ -176,10 +186,12 @@ void pym_front_forget(struct pym_cache *cache)
 	for_each_possible_cpu(cpu) {
 		struct pym_front *front = per_cpu_ptr(cache->fronts, cpu);
 
-		front->net -= front->n;
+		front->net -= front->n + front->out;
 		front->n = 0;
+		front->out = 0;
 	}
-	cache->depot->nr = 0;
+	for (nid = 0; nid < pym_nr_nodes(); nid++)
+		cache->node_of[nid].depot->nr = 0;
 }
 
 /**
@@ -196,6 +208,7 @@ void pym_front_forget(struct pym_cache *cache)
 u64 pym_front_sum(const struct pym_cache *cache, unsigned long *cached, u64 *frees)
 {
 	struct pym_front __percpu *fronts = fronts_of(cache);
+	unsigned int nid;
 	u64 net = 0;
 	int cpu;
 
@@ -206,13 +219,17 @@ u64 pym_front_sum(const struct pym_cache *cache, unsigned long *cached, u64 *fre
 	for_each_possible_cpu(cpu) {
 		const struct pym_front *front = per_cpu_ptr(fronts, cpu);
 
-		*cached += READ_ONCE(front->n);
+		*cached += READ_ONCE(front->n) + READ_ONCE(front->out);
 		*frees += READ_ONCE(front->frees);
 		net += READ_ONCE(front->net);
 	}
 	/* Each block put in or freed here is still here or has been handed out. */
 	net += *frees - *cached;
-	*cached += READ_ONCE(cache->depot->nr) * cache->depot->batch;
+	for (nid = 0; nid < pym_nr_nodes(); nid++) {
+		const struct pym_depot *depot = cache->node_of[nid].depot;
+
+		*cached += READ_ONCE(depot->nr) * depot->batch;
+	}
 	return net;
 }
 
@@ -323,7 +340,8 @@ unsigned int pym_front_give(struct pym_cache *cache, void **blocks, unsigned int
 
 	/* What may fault comes first; a block in our hands stays what it is. */
 	for (i = 0; i < n; i++) {
-		if (!simple_free(cache, blocks[i]) || unlikely(blocks[i] == last))
+		if (!simple_free(cache, blocks[i]) || is_remote(blocks[i]) ||
+		    unlikely(blocks[i] == last))
 			break;
 		last = blocks[i];
 	}
@@ -366,10 +384,16 @@ static unsigned int take_oldest(struct pym_front *front, void **blocks, unsigned
 	return n;
 }
 
-/* Take a batch out of the depot, into no front. Returns how many, 0 if it is empty. */
-static unsigned int take_from_depot(struct pym_cache *cache, void **blocks)
+/* The depot of this CPU's node; elsewhere's at any time, if preemption is on. */
+static struct pym_depot *depot_here(struct pym_cache *cache)
 {
-	struct pym_depot *depot = cache->depot;
+	return cache->node_of[numa_mem_id()].depot;
+}
+
+/* Take a batch out of a depot, into no front. Returns how many, 0 if it is empty. */
+static unsigned int take_from_depot(struct pym_cache *cache, struct pym_depot *depot,
+				    void **blocks)
+{
 	unsigned int n = depot->batch;
 	unsigned long flags;
 
@@ -391,14 +415,15 @@ static unsigned int take_from_depot(struct pym_cache *cache, void **blocks)
  */
 bool pym_front_from_depot(struct pym_cache *cache)
 {
-	struct pym_depot *depot = cache->depot;
+	struct pym_depot *depot;
 	struct pym_front *front;
 	unsigned long flags;
 	bool ok = false;
 
-	if (!READ_ONCE(depot->nr))
+	if (!READ_ONCE(depot_here(cache)->nr))
 		return false;
 	raw_spin_lock_irqsave(&cache->lock, flags);
+	depot = depot_here(cache);
 	front = this_cpu_ptr(cache->fronts);
 	if (depot->nr && front->busy == PYM_FRONT_IDLE && front->n + depot->batch <= front->cap) {
 		/* With interrupts off, only an NMI can find it busy. */
@@ -427,14 +452,15 @@ bool pym_front_from_depot(struct pym_cache *cache)
  */
 bool pym_front_to_depot(struct pym_cache *cache)
 {
-	struct pym_depot *depot = cache->depot;
+	struct pym_depot *depot;
 	struct pym_front *front;
 	unsigned long flags;
 	bool ok = false;
 
-	if (READ_ONCE(depot->nr) == PYM_DEPOT_BATCHES)
+	if (READ_ONCE(depot_here(cache)->nr) == PYM_DEPOT_BATCHES)
 		return false;
 	raw_spin_lock_irqsave(&cache->lock, flags);
+	depot = depot_here(cache);
 	front = this_cpu_ptr(cache->fronts);
 	if (depot->nr < PYM_DEPOT_BATCHES && front->busy == PYM_FRONT_IDLE &&
 	    front->n == front->cap) {
@@ -518,6 +544,65 @@ bool pym_front_has_on_top(struct pym_cache *cache, const void *block)
 	return has;
 }
 
+/* Take the blocks of other nodes. Runs on the front's CPU with preemption off. */
+static unsigned int take_out(struct pym_front *front, void **blocks)
+{
+	unsigned int n;
+
+	front->busy = 0;
+	barrier();
+	n = front->out;
+	copy_slots(blocks, &front->slot[front->cap + 1], n);
+	front->out = 0;
+	front->net -= n;
+	barrier();
+	front->busy = PYM_FRONT_IDLE;
+	return n;
+}
+
+/**
+ * pym_front_send_home() - free a block of another node
+ * @cache: a cache with fronts
+ * @block: a block of it that has been checked as far as can be without its lock
+ * @reap: set if pym_heap_reap() is to be called where a provider may be
+ *
+ * Some are gathered, so that their pools are visited with one hold of the lock.
+ *
+ * Context: Any but NMI, no lock of ours held.
+ * Return: false if the front is busy, or has this block as its last already.
+ */
+bool pym_front_send_home(struct pym_cache *cache, void *block, bool *reap)
+{
+	void *blocks[OUTBOX] __uninitialized;
+	struct pym_front *front;
+	unsigned int n = 0;
+	bool ok = false;
+
+	static_assert(OUTBOX <= PYM_BATCH);
+	preempt_disable();
+	front = this_cpu_ptr(cache->fronts);
+	if (front->busy != PYM_FRONT_IDLE)
+		goto out;
+	front->busy = 0;
+	barrier();
+	/* An interrupt may have filled it before we set busy: the test comes after. */
+	ok = front->out < OUTBOX &&
+	     (!front->out || front->slot[front->cap + front->out] != block);
+	if (ok) {
+		front->slot[front->cap + ++front->out] = block;
+		front->frees++;
+	}
+	barrier();
+	front->busy = PYM_FRONT_IDLE;
+	if (front->out == OUTBOX)
+		n = take_out(front, blocks);
+out:
+	preempt_enable();
+	if (n)
+		*reap |= pym_batch_return(cache, blocks, n);
+	return ok;
+}
+
 /* Empties one CPU's front; runs there, with interrupts off, or for a dead one. */
 static void drain_front(struct pym_cache *cache, struct pym_front *front)
 {
@@ -527,6 +612,10 @@ static void drain_front(struct pym_cache *cache, struct pym_front *front)
 	/* Whoever we interrupted comes first; the caller asks again. */
 	while (front->busy == PYM_FRONT_IDLE && front->n) {
 		n = take_oldest(front, blocks, PYM_BATCH);
+		pym_batch_return(cache, blocks, n);
+	}
+	if (front->busy == PYM_FRONT_IDLE && front->out) {
+		n = take_out(front, blocks);
 		pym_batch_return(cache, blocks, n);
 	}
 }
@@ -542,7 +631,9 @@ static bool has_blocks(int cpu, void *data)
 {
 	struct pym_cache *cache = data;
 
-	return READ_ONCE(per_cpu_ptr(cache->fronts, cpu)->n);
+	const struct pym_front *front = per_cpu_ptr(cache->fronts, cpu);
+
+	return READ_ONCE(front->n) || READ_ONCE(front->out);
 }
 
 /**
@@ -557,13 +648,14 @@ static bool has_blocks(int cpu, void *data)
 void pym_front_drain(struct pym_cache *cache)
 {
 	void *blocks[PYM_BATCH];
-	unsigned int n;
+	unsigned int n, nid;
 
 	if (!fronts_of(cache))
 		return;
 	on_each_cpu_cond_mask(has_blocks, drain_this_cpu, cache, true, cpu_online_mask);
-	while ((n = take_from_depot(cache, blocks)))
-		pym_batch_return(cache, blocks, n);
+	for (nid = 0; nid < pym_nr_nodes(); nid++)
+		while ((n = take_from_depot(cache, cache->node_of[nid].depot, blocks)))
+			pym_batch_return(cache, blocks, n);
 }
 
 /**
@@ -602,6 +694,8 @@ static int cpu_dead(unsigned int cpu)
  */
 int pym_front_init(void (*drain_cpu)(unsigned int cpu))
 {
+	if (nr_online_nodes > 1)
+		static_branch_enable(&pym_many_nodes);
 	drain_dead_cpu = drain_cpu;
 	hotplug_state = cpuhp_setup_state_nocalls(CPUHP_BP_PREPARE_DYN, "mm/pymalloc:dead",
 						  NULL, cpu_dead);

@@ -8,7 +8,9 @@
 #define _PYM_FRONT_H
 
 #include <linux/mm.h>
+#include <linux/jump_label.h>
 #include <linux/percpu.h>
+#include <linux/topology.h>
 #include <linux/preempt.h>
 #include <linux/sched/mm.h>
 #include <linux/uaccess.h>
@@ -208,10 +210,21 @@ static __always_inline bool simple_free(const struct pym_cache *cache, const voi
 	       likely(is_owner(cache, block));
 }
 
+/* On while there is more than one node. */
+DECLARE_STATIC_KEY_FALSE(pym_many_nodes);
+
+/* Is the block of another node than this CPU's, if there is any other? */
+static __always_inline bool is_remote(const void *block)
+{
+	return static_branch_unlikely(&pym_many_nodes) &&
+	       page_to_nid(page_of(block)) != numa_mem_id();
+}
+
 /* Free to the front, if that can be done and @block is a block of @cache. */
 static __always_inline bool front_free(struct pym_cache *cache, void *block)
 {
-	return simple_free(cache, block) && front_push(cache->head.front, block);
+	return simple_free(cache, block) && !is_remote(block) &&
+	       front_push(cache->head.front, block);
 }
 
 #endif /* _PYM_FRONT_H */

@@ -10,9 +10,11 @@
 #define FIRST_ARENA_POOLS	16
 
 /* The order's descriptor, made on first use. Returns it or ERR_PTR(). */
-static struct pym_order *get_pool_order(struct pym_heap *heap, unsigned int nr, gfp_t gfp)
+static struct pym_order *get_pool_order(struct pym_heap *heap, unsigned int nr, int nid,
+					gfp_t gfp)
 {
-	struct pym_order *order = READ_ONCE(heap->order[nr]);
+	struct pym_order **slot = pym_order_of(heap, nid, nr);
+	struct pym_order *order = READ_ONCE(*slot);
 
 	if (order)
 		return order;
@@ -21,9 +23,10 @@ static struct pym_order *get_pool_order(struct pym_heap *heap, unsigned int nr, 
 		return order;
 	INIT_LIST_HEAD(&order->holes);
 	INIT_LIST_HEAD(&order->idle);
-	if (cmpxchg(&heap->order[nr], NULL, order))
+	order->nid = nid;
+	if (cmpxchg(slot, NULL, order))
 		pym_meta_free(heap, order, sizeof(*order));
-	return READ_ONCE(heap->order[nr]);
+	return READ_ONCE(*slot);
 }
 
 static size_t arena_metadata(struct pym_heap *heap, unsigned int nr, unsigned int npools)
@@ -69,6 +72,7 @@ static struct pym_arena *new_arena(struct pym_heap *heap, unsigned int nr,
 static void insert_arena(struct pym_heap *heap, struct pym_order *order, struct pym_arena *arena)
 {
 	lockdep_assert_held(&heap->lock);
+	arena->nid = order->nid;
 	arena->id = heap->next_id++;
 	list_add_tail_rcu(&arena->all, &heap->arenas);
 	heap->nr_arenas++;
@@ -95,7 +99,7 @@ static int grow_arena(struct pym_heap *heap, struct pym_order *order, unsigned i
 	arena = new_arena(heap, nr, npools, gfp);
 	if (!arena)
 		goto uncharge;
-	chunk = pym_provider_alloc(heap, bytes, gfp, &zeroed);
+	chunk = pym_provider_alloc(heap, bytes, gfp, order->nid, &zeroed);
 	if (!chunk)
 		goto free_arena;
 
@@ -205,7 +209,7 @@ static int grow_pool(struct pym_heap *heap, struct pym_order *order, unsigned in
 	if (!pym_charge(heap, bytes))
 		goto unreserve;
 	err = -ENOMEM;
-	base = pym_provider_alloc(heap, bytes, gfp, &zeroed);
+	base = pym_provider_alloc(heap, bytes, gfp, order->nid, &zeroed);
 	if (!base)
 		goto uncharge;
 	WRITE_ONCE(pool->base, base);
@@ -255,13 +259,14 @@ static gfp_t opportunistic(const struct pym_heap *heap, gfp_t gfp)
 	return gfp;
 }
 
-static int try_grow(struct pym_heap *heap, unsigned int nr, gfp_t gfp)
+/* Obtain pools on one node. Returns 0 or an error. */
+static int grow_node(struct pym_heap *heap, unsigned int nr, gfp_t gfp, int nid)
 {
 	unsigned int npools = pym_arena_pools(nr);
 	gfp_t first = opportunistic(heap, gfp);
 	struct pym_order *order;
 
-	order = get_pool_order(heap, nr, gfp);
+	order = get_pool_order(heap, nr, nid, gfp);
 	if (IS_ERR(order))
 		return PTR_ERR(order);
 	npools = min(npools, FIRST_ARENA_POOLS << min(READ_ONCE(order->nr_arenas), 2U));
@@ -284,6 +289,7 @@ static int try_grow(struct pym_heap *heap, unsigned int nr, gfp_t gfp)
  * @heap: the heap
  * @nr: page order of the pool
  * @gfp: what the request allows
+ * @nid: on which node
  *
  * Another CPU may take the pool first, so the caller looks again.
  *
@@ -291,7 +297,7 @@ static int try_grow(struct pym_heap *heap, unsigned int nr, gfp_t gfp)
  * Return: 0, -EWOULDBLOCK if the context forbids it, -EDQUOT if the limit does,
  * or -ENOMEM.
  */
-int pym_heap_grow(struct pym_heap *heap, unsigned int nr, gfp_t gfp)
+int pym_heap_grow(struct pym_heap *heap, unsigned int nr, gfp_t gfp, int nid)
 {
 	unsigned long flags;
 	int err;
@@ -302,9 +308,9 @@ int pym_heap_grow(struct pym_heap *heap, unsigned int nr, gfp_t gfp)
 		raw_spin_unlock_irqrestore(&heap->lock, flags);
 		return -EWOULDBLOCK;
 	}
-	err = try_grow(heap, nr, gfp);
+	err = grow_node(heap, nr, gfp, nid);
 	/* Pools of other orders may be what fills the heap. */
 	if (err == -EDQUOT && pym_heap_trim(heap))
-		err = try_grow(heap, nr, gfp);
+		err = grow_node(heap, nr, gfp, nid);
 	return err;
 }

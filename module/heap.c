@@ -103,7 +103,7 @@ static struct pym_heap *find_heap(const char *name)
 struct pym_heap *pym_heap_create(const char *name, const struct pym_heap_args *args)
 {
 	static const struct pym_heap_args defaults;
-	size_t self = kmalloc_size_roundup(sizeof(struct pym_heap));
+	size_t self = kmalloc_size_roundup(pym_heap_bytes());
 	struct pym_heap *heap;
 	const char *error;
 	unsigned int i;
@@ -194,11 +194,12 @@ static void destroy_heap(struct pym_heap *heap)
 	mutex_unlock(&pym_registry);
 
 	pym_hooks_drop(heap);
+	visit_caches(heap, pym_cache_quiesce);
 	forget_everything(heap);
 	release_everything(heap);
 	visit_caches(heap, pym_cache_release);
 	pym_heap_exit_arenas(heap);
-	WARN_ON(heap->acct.held != kmalloc_size_roundup(sizeof(*heap)));
+	WARN_ON(heap->acct.held != kmalloc_size_roundup(pym_heap_bytes()));
 	/* A bad free may be looking at it through a descriptor. */
 	kfree_rcu(heap, rcu);
 }
@@ -228,6 +229,7 @@ void pym_heap_reset(struct pym_heap *heap)
 		return;
 	/* In between, caches and arenas contradict each other: no reader then. */
 	mutex_lock(&pym_registry);
+	visit_caches(heap, pym_cache_quiesce);
 	forget_everything(heap);
 	mutex_unlock(&pym_registry);
 	/* The provider is called with no lock held. */

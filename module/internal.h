@@ -38,8 +38,9 @@
  *	ABSENT	none	none			none: no memory behind it
  *	VIRGIN	none	none			present, free, virgin
  *	EMPTY	none	none			present, free
- *	USED	cache	cache->used		present
+ *	USED	cache	used, of its node	present
  *	FULL	cache	cache->full		present
+ *	LIMBO	cache	cache->limbo or _next	present
  *
  *	ABSENT -> VIRGIN	the arena was obtained, or one pool was put in a hole
  *	VIRGIN, EMPTY -> USED	a cache with no used pool takes it from the fullest
@@ -48,6 +49,9 @@
  *				pool that was full goes to the head of the list
  *	USED -> EMPTY		the last live block is freed; never FULL -> EMPTY
  *				directly, as a pool has at least 8 blocks
+ *	USED -> LIMBO -> EMPTY	instead, if readers may still look at its blocks, which
+ *				keep their type that way; after a grace period, or
+ *				back to USED before
  *	VIRGIN, EMPTY -> ABSENT	the pool's pages are given back on their own
  *
  * Blocks [0, carved) of a pool have been handed out since the pool got its
@@ -89,9 +93,10 @@
  *	pool-state	section 3's table holds for state, owner, lists, masks
  *	pool-count	popcount(bits) = live; no bit at or above carved;
  *			live + free + virgin = capacity
- *	pool-used	0 < live < capacity, on cache->used once
+ *	pool-used	0 < live < capacity, on the list of its node and fullness
  *	pool-full	live = carved = capacity, on cache->full once
  *	pool-empty	live = 0
+ *	pool-limbo	live = 0, and the cache is typesafe
  *	arena-order	an arena with n > 0 free pools is in bucket n of its order
  *			and nowhere else, with none it is in no bucket; a bucket's
  *			bit is set exactly when the bucket is not empty
@@ -179,8 +184,8 @@
  * Files, in dependency order. What looks upward is the limit's callback, the names
  * and observers of heap.c for caches, and the hooks that a dying heap drops:
  *	sizeclass.h report.c pool.c provider.c account.c arena.c reclaim.c
- *	grow.c front.h batch.c front.c alloc.c cache.c large.c heap.c malloc.c
- *	ledger.c verify.c debugfs.c main.c
+ *	grow.c front.h batch.c front.c alloc.c free.c rcu.c cache.c large.c heap.c
+ *	malloc.c ledger.c verify.c debugfs.c main.c
  */
 #ifndef _PYM_INTERNAL_H
 #define _PYM_INTERNAL_H
@@ -193,6 +198,7 @@
 #include <linux/lockdep.h>
 #include <linux/mm_types.h>
 #include <linux/mutex.h>
+#include <linux/nodemask.h>
 #include <linux/preempt.h>
 #include <linux/rbtree.h>
 #include <linux/rcupdate.h>
@@ -217,6 +223,7 @@ enum pym_pool_state {
 	PYM_POOL_EMPTY,
 	PYM_POOL_USED,
 	PYM_POOL_FULL,
+	PYM_POOL_LIMBO,
 };
 
 /*
@@ -225,7 +232,7 @@ enum pym_pool_state {
  * by the heap's lock.
  */
 struct pym_pool {
-	struct list_head list;		/* in owner->used or owner->full */
+	struct list_head list;		/* in a list of used pools or owner->full */
 	struct pym_cache *owner;	/* changes under both locks */
 	struct pym_arena *arena;	/* constant */
 	void *base;			/* constant while not ABSENT */
@@ -259,6 +266,7 @@ struct pym_arena {
 					/* cannot split; else NULL */
 	u32 metadata;			/* bytes charged for descriptors and index */
 	u32 id;				/* constant: counts up within the heap */
+	s16 nid;			/* constant: node it was asked of */
 	u8 npools;			/* constant */
 	u8 order;			/* constant */
 	u8 in_bucket;			/* hweight64(free) when last placed */
@@ -267,18 +275,22 @@ struct pym_arena {
 	struct rcu_head rcu;
 };
 
-/* The arenas of a heap whose pools are 1 << order pages. Guarded by heap->lock. */
+/* The arenas of a heap on one node whose pools are 1 << order pages. Guarded by heap->lock. */
 struct pym_order {
 	DECLARE_BITMAP(mask, PYM_ARENA_MAX_POOLS + 1);	/* buckets not empty */
 	struct hlist_head bucket[PYM_ARENA_MAX_POOLS + 1]; /* by free pools; [0] unused */
 	struct list_head holes;		/* arenas with an ABSENT pool to fill */
 	struct list_head idle;		/* arenas with no pool in use */
+	int nid;			/* constant */
 	unsigned int nr_arenas;
 	unsigned int nr_idle;
 	unsigned long holes_total;	/* ABSENT pools not reserved: sum over holes */
 	unsigned long present;		/* pools: sums over the arenas */
 	unsigned long free;
 	unsigned long virgin;
+	struct {			/* scratch of verify.c, guarded by pym_registry */
+		unsigned long arenas, present, free, virgin, idle, holes;
+	} seen;
 };
 
 /*
@@ -291,6 +303,19 @@ struct pym_depot {
 	u32 nr;				/* batches; guarded by cache->lock */
 	u32 batch;			/* blocks in each: half a front; constant */
 	void *block[];			/* batch i begins at i * batch */
+};
+
+/*
+ * Pools in use are ordered by how many free blocks they have, to within a factor of
+ * two: bucket n has those with 1 << n to (2 << n) - 1.
+ */
+#define PYM_NR_FULLNESS		(ilog2(PYM_POOL_MAX_BLOCKS) + 1)
+
+/* What a cache has of one node. Guarded by cache->lock. */
+struct pym_cache_node {
+	struct list_head used[PYM_NR_FULLNESS];
+	unsigned long mask;		/* lists of used that are not empty */
+	struct pym_depot *depot;	/* set once, with the fronts */
 };
 
 struct pym_cache {
@@ -310,13 +335,13 @@ struct pym_cache {
 	u8 order;
 	bool is_class;			/* hidden, behind pym_malloc() */
 	bool indexed;			/* its pages carry no key: slow lookup */
+	bool typesafe;			/* PYM_CACHE_TYPESAFE_BY_RCU */
 	struct pym_heap *heap;
 	u64 recip;
 	void (*ctor)(void *block);
 
 	/* Pools and counters, guarded by lock. */
 	raw_spinlock_t lock;
-	struct list_head used;		/* most recently full first */
 	struct list_head full;
 	unsigned long nr_pools;
 	unsigned long nr_full;
@@ -328,7 +353,13 @@ struct pym_cache {
 	u64 failures;
 	u32 events;			/* blocks that left or entered pools */
 	struct pym_front __percpu *fronts; /* set once; NULL until there are any */
-	struct pym_depot *depot;	/* comes with the fronts */
+
+	/* What waits for readers, see rcu.c. */
+	atomic_t waiting;		/* blocks and callbacks */
+	struct list_head limbo;		/* guarded by lock, as the next two */
+	struct list_head limbo_next;	/* for the next grace period */
+	bool limbo_busy;		/* the callback is under way */
+	struct rcu_head limbo_rcu;
 
 	/* Lifecycle, guarded by pym_registry. */
 	struct list_head node;		/* heap->caches */
@@ -338,6 +369,7 @@ struct pym_cache {
 		u32 pools, full, live, carved, events;
 	} seen;
 	char name[PYM_NAME_MAX];
+	struct pym_cache_node node_of[];	/* by node, pym_nr_nodes() of them */
 };
 
 static_assert(!offsetof(struct pym_cache, head));
@@ -366,7 +398,6 @@ struct pym_heap {
 	bool hooked;			/* calls go through hooks: no class is hot */
 
 	struct pym_cache *class[PYM_NR_CLASSES];	/* set once, by cmpxchg */
-	struct pym_order *order[PYM_NR_ORDERS];		/* set once, by cmpxchg */
 	struct pym_hooks __rcu *hooks;	/* SRCU; NULL: the heap's own functions */
 
 	raw_spinlock_t lock ____cacheline_aligned_in_smp;
@@ -390,7 +421,37 @@ struct pym_heap {
 	struct dentry *dir;
 	struct rcu_head rcu;
 	char name[PYM_NAME_MAX];
+
+	/* By node and page order, see pym_order_of(); each set once, by cmpxchg. */
+	struct pym_order *order[];
 };
+
+/* Nodes there can be. */
+static inline unsigned int pym_nr_nodes(void)
+{
+	return nr_node_ids;
+}
+
+/* Entries of heap->order. */
+static inline unsigned int pym_nr_orders(void)
+{
+	return pym_nr_nodes() * PYM_NR_ORDERS;
+}
+
+static inline struct pym_order **pym_order_of(struct pym_heap *heap, int nid, unsigned int order)
+{
+	return &heap->order[nid * PYM_NR_ORDERS + order];
+}
+
+static inline size_t pym_cache_bytes(void)
+{
+	return struct_size_t(struct pym_cache, node_of, pym_nr_nodes());
+}
+
+static inline size_t pym_heap_bytes(void)
+{
+	return struct_size_t(struct pym_heap, order, pym_nr_orders());
+}
 
 static_assert(!offsetof(struct pym_heap, head));
 static_assert(sizeof(struct pym_heap_head) == (PYM_NR_CLASSES + 1) * sizeof(void *));
@@ -417,7 +478,7 @@ enum pym_misuse {
 	PYM_MISUSE_ZERO_CTOR,
 	PYM_MISUSE_BAD_ARG,
 	PYM_MISUSE_LEAK,
-	PYM_MISUSE_NMI,
+	PYM_MISUSE_NMI,			/* too many frees in one NMI */
 	PYM_MISUSE_PROVIDER,		/* a provider broke its contract */
 	PYM_NR_MISUSE
 };
@@ -476,7 +537,7 @@ void pym_pool_push(struct pym_pool *pool, struct pym_cache *cache, unsigned int 
 /* ----------------------------------------------------------- provider.c -- */
 
 bool pym_provider_allowed(const struct pym_heap *heap, gfp_t gfp);
-void *pym_provider_alloc(struct pym_heap *heap, size_t size, gfp_t gfp, bool *zeroed);
+void *pym_provider_alloc(struct pym_heap *heap, size_t size, gfp_t gfp, int nid, bool *zeroed);
 void pym_provider_free(struct pym_heap *heap, void *addr, size_t size);
 int pym_pool_map(struct pym_pool *pool, gfp_t gfp);
 void pym_pool_unmap(struct pym_pool *pool);
@@ -561,7 +622,7 @@ bool pym_arena_place(struct pym_heap *heap, struct pym_order *order, struct pym_
 void pym_arena_retire(struct pym_heap *heap, struct pym_order *order,
 		      struct pym_arena *arena);
 void pym_arena_free_rcu(struct rcu_head *rcu);
-struct pym_pool *pym_pool_take(struct pym_cache *cache, struct pym_spare_bits *spare);
+struct pym_pool *pym_pool_take(struct pym_cache *cache, int nid, struct pym_spare_bits *spare);
 bool pym_pool_put(struct pym_pool *pool);
 
 /* ------------------------------------------------------------ reclaim.c -- */
@@ -575,12 +636,15 @@ void pym_heap_exit_arenas(struct pym_heap *heap);
 
 /* --------------------------------------------------------------- grow.c -- */
 
-int pym_heap_grow(struct pym_heap *heap, unsigned int order, gfp_t gfp);
+int pym_heap_grow(struct pym_heap *heap, unsigned int order, gfp_t gfp, int nid);
 
 /* -------------------------------------------------------------- batch.c -- */
 
-unsigned int pym_batch_pop(struct pym_cache *cache, unsigned int n, unsigned int handed,
+unsigned int pym_batch_pop(struct pym_cache *cache, int nid, unsigned int n, unsigned int handed,
 			   void **marked, struct pym_spare_bits *spare, int *err);
+bool pym_batch_trypop(struct pym_cache *cache, int nid, void **marked);
+struct pym_pool *pym_cache_any_used(struct pym_cache *cache);
+void pym_cache_init_used(struct pym_cache *cache);
 bool pym_batch_return(struct pym_cache *cache, void **blocks, unsigned int n);
 struct pym_heap *pym_pool_free(struct pym_pool *pool, struct pym_cache *cache,
 			       const void *p, unsigned long ip);
@@ -603,6 +667,7 @@ unsigned int pym_front_give(struct pym_cache *cache, void **blocks, unsigned int
 bool pym_front_from_depot(struct pym_cache *cache);
 bool pym_front_to_depot(struct pym_cache *cache);
 bool pym_front_flush(struct pym_cache *cache);
+bool pym_front_send_home(struct pym_cache *cache, void *block, bool *reap);
 bool pym_front_push(struct pym_cache *cache, void *block);
 bool pym_front_has_on_top(struct pym_cache *cache, const void *block);
 void pym_front_drain(struct pym_cache *cache);
@@ -614,13 +679,32 @@ void pym_front_exit(void);
 
 bool pym_gfp_ok(gfp_t gfp, unsigned long ip);
 void *pym_alloc_slow(struct pym_cache *cache, gfp_t gfp, unsigned long ip);
+
+/* --------------------------------------------------------------- free.c -- */
+
+/* Frees in NMIs that can wait on a CPU at a time. */
+#define PYM_DEFERRED		64
+
+struct pym_pool *pym_find_block(struct pym_cache *cache, const void *p, unsigned long ip);
+void pym_free_later(struct pym_cache *cache, const void *p, unsigned long ip);
+void pym_free_sync(void);
 struct pym_heap *pym_free_to_front(struct pym_cache *cache, struct pym_pool *pool,
 				   void *p, unsigned long ip);
+
+/* ---------------------------------------------------------------- rcu.c -- */
+
+void pym_limbo_add(struct pym_cache *cache, struct pym_pool *pool);
+struct pym_pool *pym_limbo_take(struct pym_cache *cache, int nid);
+void pym_rcu_init_cache(struct pym_cache *cache);
+void pym_rcu_sync(struct pym_cache *cache);
+int pym_rcu_init(void);
+void pym_rcu_exit(void);
 
 /* -------------------------------------------------------------- cache.c -- */
 
 struct pym_cache *pym_class_cache(struct pym_heap *heap, unsigned int class, gfp_t gfp);
 void pym_class_publish(struct pym_heap *heap, unsigned int class);
+void pym_cache_quiesce(struct pym_cache *cache);
 void pym_cache_detach_pools(struct pym_cache *cache);
 void pym_cache_forget(struct pym_cache *cache);
 void pym_cache_release(struct pym_cache *cache);
@@ -659,6 +743,7 @@ void pym_limit_hit(struct pym_heap *heap, size_t wanted);
 
 /* ------------------------------------------------------------- malloc.c -- */
 
+void pym_free_from(const void *p, unsigned long ip);
 void pym_hooks_drop(struct pym_heap *heap);
 
 /* ------------------------------------------------------------- ledger.c -- */

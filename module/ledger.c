@@ -29,16 +29,18 @@ static u64 add_heap(struct pym_heap *heap, struct pym_heap_stats *stats)
 {
 	unsigned long flags;
 	unsigned int i;
+	size_t size;
 	u64 moves;
 
 	raw_spin_lock_irqsave(&heap->lock, flags);
-	for (i = 0; i < PYM_NR_ORDERS; i++) {
+	for (i = 0; i < pym_nr_orders(); i++) {
 		struct pym_order *order = heap->order[i];
 
 		if (!order)
 			continue;
-		stats->virgin += order->virgin * pym_pool_size(i);
-		stats->empty_pools += (order->free - order->virgin) * pym_pool_size(i);
+		size = pym_pool_size(i % PYM_NR_ORDERS);
+		stats->virgin += order->virgin * size;
+		stats->empty_pools += (order->free - order->virgin) * size;
 	}
 	stats->limit = heap->limit;
 	stats->held = heap->acct.held;

@@ -12,6 +12,9 @@ static int __init pym_init(void)
 	pym_large_init();
 	pym_debugfs_init();
 	pym_observer = &pym_debugfs_observer;
+	err = pym_rcu_init();
+	if (err)
+		goto no_rcu;
 	err = pym_heap_init();
 	if (err)
 		goto no_heap;
@@ -23,6 +26,9 @@ static int __init pym_init(void)
 no_front:
 	pym_heap_exit();
 no_heap:
+	rcu_barrier();
+	pym_rcu_exit();
+no_rcu:
 	pym_debugfs_exit();
 	rcu_barrier();
 	pym_provider_exit();
@@ -37,8 +43,9 @@ static void __exit pym_exit(void)
 	live = pym_heap_exit();
 	pym_large_exit();
 	pym_debugfs_exit();
-	/* Descriptors are freed by our callbacks. */
+	/* Descriptors and batches are freed by our callbacks. */
 	rcu_barrier();
+	pym_rcu_exit();
 	pym_provider_exit();
 	pr_info("unloaded: consumers left %zu B; %ld bytes held\n", live,
 		pym_provider_outstanding());

@@ -68,7 +68,7 @@ static noinline void *malloc_unhooked(struct pym_heap *heap, size_t n, gfp_t gfp
 			return NULL;
 		cache = pym_class_cache(heap, class, gfp);
 		if (IS_ERR(cache))
-			return fail(heap, PTR_ERR(cache), sizeof(*cache));
+			return fail(heap, PTR_ERR(cache), pym_cache_bytes());
 	}
 	pym_class_publish(heap, class);
 	return pym_alloc_slow(cache, gfp, ip);
@@ -111,10 +111,6 @@ static noinline void free_unhooked(const void *p, unsigned long ip)
 	struct pym_pool *pool;
 	size_t offset;
 
-	if (unlikely(in_nmi())) {
-		pym_report(PYM_MISUSE_NMI, "pym_free() in NMI; block kept; caller %pS", (void *)ip);
-		return;
-	}
 	rcu_read_lock();
 	pool = pym_lookup(p);
 	if (likely(pool)) {
@@ -145,6 +141,21 @@ static noinline void free_unhooked(const void *p, unsigned long ip)
 
 static void hooked_free(const void *p, unsigned long ip);
 
+/**
+ * pym_free_from() - pym_free() on behalf of somebody else
+ * @p: as for pym_free()
+ * @ip: caller
+ *
+ * Context: as pym_free(), but NMI.
+ */
+void pym_free_from(const void *p, unsigned long ip)
+{
+	if (has_hooks())
+		hooked_free(p, ip);
+	else
+		free_unhooked(p, ip);
+}
+
 /* What no front takes at once. */
 static noinline void free_slow(const void *p)
 {
@@ -156,9 +167,14 @@ static noinline void free_slow(const void *p)
 	}
 	if (!p)
 		return;
+	if (unlikely(in_nmi())) {
+		pym_free_later(NULL, p, _RET_IP_);
+		return;
+	}
 	/* Most often the front was full, and nothing else was the matter. */
 	cache = class_of(p);
-	if (!cache || in_nmi() || !at_hot_slot(p, cache) || cache->head.front == &pym_no_front ||
+	if (!cache || !at_hot_slot(p, cache) || is_remote(p) ||
+	    cache->head.front == &pym_no_front ||
 	    !pym_front_to_depot(cache) || !front_push(cache->head.front, p))
 		free_unhooked(p, _RET_IP_);
 }
@@ -485,7 +501,7 @@ notrace void pym_free(const void *p)
 	struct pym_cache *cache = class_of(p);
 
 	/* A heap with hooks has no front that would take it. */
-	if (unlikely(!cache) || unlikely(!at_hot_slot(p, cache)) ||
+	if (unlikely(!cache) || unlikely(!at_hot_slot(p, cache)) || is_remote(p) ||
 	    unlikely(!front_push(cache->head.front, p)))
 		free_slow(p);
 }

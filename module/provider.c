@@ -49,7 +49,10 @@ EXPORT_SYMBOL_GPL(pym_provider_pages);
 
 static void *vmalloc_alloc(void *ctx, size_t size, gfp_t gfp, int node)
 {
-	/* vmalloc() places its pages itself; the rest of the mask it honours. */
+	/*
+	 * __vmalloc() honours the mask and places its pages by the memory policy;
+	 * vmalloc_node() would be the other way round.
+	 */
 	return __vmalloc(size, gfp & ~__GFP_THISNODE);
 }
 
@@ -106,12 +109,13 @@ long pym_provider_outstanding(void)
  * @heap: the heap
  * @size: bytes, a power of two, at least PAGE_SIZE
  * @gfp: what the request allows
+ * @nid: the node to ask for
  * @zeroed: set to whether the memory reads as zero
  *
  * Context: No lock; pym_provider_allowed().
  * Return: page-aligned memory, or NULL.
  */
-void *pym_provider_alloc(struct pym_heap *heap, size_t size, gfp_t gfp, bool *zeroed)
+void *pym_provider_alloc(struct pym_heap *heap, size_t size, gfp_t gfp, int nid, bool *zeroed)
 {
 	const struct pym_provider_ops *provider = heap->provider;
 	void *addr;
@@ -121,7 +125,12 @@ void *pym_provider_alloc(struct pym_heap *heap, size_t size, gfp_t gfp, bool *ze
 	 * need not be. The kernel's own providers clear it under init_on_alloc.
 	 */
 	gfp &= ~(__GFP_ZERO | __GFP_COMP);
-	addr = provider->alloc(heap->provider_ctx, size, gfp, NUMA_NO_NODE);
+	if (pym_nr_nodes() == 1)
+		nid = NUMA_NO_NODE;
+	else if (provider == &pym_provider_pages)
+		/* What is on another node must not be taken for this one's. */
+		gfp |= __GFP_THISNODE;
+	addr = provider->alloc(heap->provider_ctx, size, gfp, nid);
 	if (!addr)
 		return NULL;
 	if (!PAGE_ALIGNED(addr)) {

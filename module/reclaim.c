@@ -143,7 +143,7 @@ size_t pym_heap_trim(struct pym_heap *heap)
 	unsigned long flags;
 	size_t bytes = 0;
 
-	for (i = 0; i < PYM_NR_ORDERS; i++) {
+	for (i = 0; i < pym_nr_orders(); i++) {
 		order = READ_ONCE(heap->order[i]);
 		while (order) {
 			raw_spin_lock_irqsave(&heap->lock, flags);
@@ -181,7 +181,8 @@ void pym_heap_retire_arenas(struct pym_heap *heap)
 		raw_spin_lock_irqsave(&heap->lock, flags);
 		arena = list_first_entry_or_null(&heap->arenas, struct pym_arena, all);
 		if (arena)
-			pym_arena_retire(heap, heap->order[arena->order], arena);
+			pym_arena_retire(heap, *pym_order_of(heap, arena->nid, arena->order),
+					 arena);
 		raw_spin_unlock_irqrestore(&heap->lock, flags);
 	} while (arena);
 }
@@ -218,6 +219,6 @@ void pym_heap_exit_arenas(struct pym_heap *heap)
 	unsigned int i;
 
 	cancel_work_sync(&heap->reap_work);
-	for (i = 0; i < PYM_NR_ORDERS; i++)
+	for (i = 0; i < pym_nr_orders(); i++)
 		pym_meta_free(heap, heap->order[i], sizeof(*heap->order[i]));
 }

@@ -13,10 +13,6 @@ struct walk {
 	pym_verify_fn broken;
 	void *ctx;
 	unsigned int nr_broken;
-	/* Sums over the arenas, by order. */
-	struct {
-		unsigned long arenas, present, free, virgin, idle, holes;
-	} sum[PYM_NR_ORDERS];
 };
 
 __printf(3, 4) static void broken(struct walk *w, const char *invariant, const char *fmt, ...)
@@ -56,10 +52,17 @@ static const char *check_owned(struct pym_pool *pool, struct pym_cache *cache,
 		*invariant = "pool-used";
 		if (!pool->live || pool->live == cache->capacity)
 			return "used, but empty or full";
+		if (!test_bit(ilog2((unsigned int)(cache->capacity - pool->live)),
+			      &cache->node_of[pool->arena->nid].mask))
+			return "its list is marked empty";
 	} else if (pool->state == PYM_POOL_FULL) {
 		*invariant = "pool-full";
 		if (pool->live != cache->capacity)
 			return "full, but has a free block";
+	} else if (pool->state == PYM_POOL_LIMBO) {
+		*invariant = "pool-limbo";
+		if (pool->live || !cache->typesafe)
+			return "waits for readers, but has a live block or need not";
 	} else {
 		*invariant = "pool-state";
 		return "has an owner, but is neither used nor full";
@@ -161,7 +164,7 @@ static const char *check_arena(struct pym_heap *heap, struct pym_order *order,
 static void walk_arena(struct walk *w, struct pym_arena *arena)
 {
 	struct pym_heap *heap = w->heap;
-	struct pym_order *order = heap->order[arena->order];
+	struct pym_order *order = *pym_order_of(heap, arena->nid, arena->order);
 	const char *invariant, *what;
 	unsigned long flags;
 	unsigned int i;
@@ -174,12 +177,12 @@ static void walk_arena(struct walk *w, struct pym_arena *arena)
 	}
 	what = check_arena(heap, order, arena, &invariant);
 	present = arena->present;
-	w->sum[arena->order].arenas++;
-	w->sum[arena->order].present += hweight64(present);
-	w->sum[arena->order].free += hweight64(arena->free);
-	w->sum[arena->order].virgin += hweight64(arena->virgin);
-	w->sum[arena->order].idle += arena->is_idle;
-	w->sum[arena->order].holes += arena->npools - hweight64(present | arena->reserved);
+	order->seen.arenas++;
+	order->seen.present += hweight64(present);
+	order->seen.free += hweight64(arena->free);
+	order->seen.virgin += hweight64(arena->virgin);
+	order->seen.idle += arena->is_idle;
+	order->seen.holes += arena->npools - hweight64(present | arena->reserved);
 	raw_spin_unlock_irqrestore(&heap->lock, flags);
 	if (what)
 		broken(w, invariant, "arena %u: %s", arena->id, what);
@@ -213,7 +216,8 @@ static void check_buckets(struct walk *w, unsigned int nr)
 	raw_spin_unlock_irqrestore(&heap->lock, flags);
 	if (bad)
 		broken(w, order->nr_idle > PYM_SPARE_ARENAS ? "arena-spare" : "arena-order",
-		       "order %u: buckets, their bits or the spare arenas are wrong", nr);
+		       "node %u, order %u: buckets, their bits or the spare arenas are wrong",
+		       nr / PYM_NR_ORDERS, nr % PYM_NR_ORDERS);
 }
 
 /* ------------------------------------------------------------------ sums -- */
@@ -227,17 +231,40 @@ static void check_order_sums(struct walk *w, unsigned int nr, u64 moves)
 
 	raw_spin_lock_irqsave(&heap->lock, flags);
 	bad = moves == heap->acct.moves &&
-	      (order->nr_arenas != w->sum[nr].arenas || order->present != w->sum[nr].present ||
-	       order->free != w->sum[nr].free || order->virgin != w->sum[nr].virgin ||
-	       order->nr_idle != w->sum[nr].idle || order->holes_total != w->sum[nr].holes);
+	      (order->nr_arenas != order->seen.arenas || order->present != order->seen.present ||
+	       order->free != order->seen.free || order->virgin != order->seen.virgin ||
+	       order->nr_idle != order->seen.idle || order->holes_total != order->seen.holes);
 	raw_spin_unlock_irqrestore(&heap->lock, flags);
 	if (bad)
 		broken(w, "heap-count",
-		       "order %u: arenas %u/%lu, present %lu/%lu, free %lu/%lu, virgin %lu/%lu, idle %u/%lu, holes %lu/%lu (counter/sum)",
-		       nr, order->nr_arenas, w->sum[nr].arenas, order->present,
-		       w->sum[nr].present, order->free, w->sum[nr].free, order->virgin,
-		       w->sum[nr].virgin, order->nr_idle, w->sum[nr].idle,
-		       order->holes_total, w->sum[nr].holes);
+		       "node %u, order %u: arenas %u/%lu, present %lu/%lu, free %lu/%lu, virgin %lu/%lu, idle %u/%lu, holes %lu/%lu (counter/sum)",
+		       nr / PYM_NR_ORDERS, nr % PYM_NR_ORDERS, order->nr_arenas,
+		       order->seen.arenas, order->present, order->seen.present, order->free,
+		       order->seen.free, order->virgin, order->seen.virgin, order->nr_idle,
+		       order->seen.idle, order->holes_total, order->seen.holes);
+}
+
+/* Is every list of used pools marked as it is, and begins with what belongs there? */
+static bool lists_agree(struct pym_cache *cache)
+{
+	unsigned int nid, i;
+
+	lockdep_assert_held(&cache->lock);
+	for (nid = 0; nid < pym_nr_nodes(); nid++) {
+		struct pym_cache_node *node = &cache->node_of[nid];
+
+		for (i = 0; i < PYM_NR_FULLNESS; i++) {
+			struct pym_pool *pool;
+
+			pool = list_first_entry_or_null(&node->used[i], struct pym_pool, list);
+			if (test_bit(i, &node->mask) != !!pool)
+				return false;
+			if (pool && (pool->arena->nid != nid ||
+				     ilog2((unsigned int)(cache->capacity - pool->live)) != i))
+				return false;
+		}
+	}
+	return true;
 }
 
 static void check_cache_sums(struct walk *w, struct pym_cache *cache)
@@ -246,7 +273,8 @@ static void check_cache_sums(struct walk *w, struct pym_cache *cache)
 	bool bad;
 
 	raw_spin_lock_irqsave(&cache->lock, flags);
-	bad = cache->events == cache->seen.events &&
+	bad = cache->events == cache->seen.events && !lists_agree(cache);
+	bad |= cache->events == cache->seen.events &&
 	      (cache->nr_pools != cache->seen.pools || cache->nr_full != cache->seen.full ||
 	       cache->live != cache->seen.live || cache->carved != cache->seen.carved);
 	raw_spin_unlock_irqrestore(&cache->lock, flags);
@@ -266,6 +294,18 @@ static void begin_cache(struct walk *w, struct pym_cache *cache)
 	memset(&cache->seen, 0, sizeof(cache->seen));
 	cache->seen.events = cache->events;
 	raw_spin_unlock_irqrestore(&cache->lock, flags);
+}
+
+static void begin_orders(struct pym_heap *heap)
+{
+	unsigned int i;
+
+	for (i = 0; i < pym_nr_orders(); i++) {
+		struct pym_order *order = READ_ONCE(heap->order[i]);
+
+		if (order)
+			memset(&order->seen, 0, sizeof(order->seen));
+	}
 }
 
 static void visit_caches(struct walk *w, void (*fn)(struct walk *w, struct pym_cache *cache))
@@ -347,16 +387,17 @@ unsigned int pym_heap_verify(struct pym_heap *heap, pym_verify_fn fn, void *ctx)
 
 	lockdep_assert_held(&pym_registry);
 	visit_caches(&w, begin_cache);
+	begin_orders(heap);
 	moves = read_moves(heap);
 	rcu_read_lock();
 	list_for_each_entry_rcu(arena, &heap->arenas, all)
 		walk_arena(&w, arena);
 	rcu_read_unlock();
 
-	for (i = 0; i < PYM_NR_ORDERS; i++)
+	for (i = 0; i < pym_nr_orders(); i++)
 		if (READ_ONCE(heap->order[i]))
 			check_buckets(&w, i);
-	for (i = 0; i < PYM_NR_ORDERS; i++)
+	for (i = 0; i < pym_nr_orders(); i++)
 		if (READ_ONCE(heap->order[i]))
 			check_order_sums(&w, i, moves);
 	if (moves == read_moves(heap))

@@ -29,6 +29,7 @@ struct pym_front {
 	unsigned long n;		/* blocks, in slot[1] to slot[n] */
 	unsigned long cap;		/* most there can be, constant */
 	s8 busy;			/* PYM_FRONT_IDLE, else somebody is at it */
+	u8 out;				/* blocks of other nodes, from slot[cap + 1] on */
 	u64 frees;			/* frees served by the front */
 	u64 net;			/* blocks put in by refills less flushes */
 	void *slot[];			/* slot[0] is NULL, always */

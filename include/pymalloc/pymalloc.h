@@ -86,6 +86,7 @@ extern struct pym_heap *pym_default_heap;
  *	sizes before it fails the request.
  * @free: give @size bytes at @addr back
  *
+ * On machines with several nodes the provider `pages' is asked with __GFP_THISNODE.
  * Neither function is ever called with an allocator lock held or with
  * preemption disabled by the allocator. The structure and everything it points
  * to must outlive every heap that uses it.
@@ -258,6 +259,17 @@ void pym_heap_stats(struct pym_heap *heap, struct pym_heap_stats *stats);
 #define PYM_CACHE_HWALIGN	BIT(0)
 
 /**
+ * PYM_CACHE_TYPESAFE_BY_RCU - keep memory of this cache of its type for RCU readers
+ *
+ * A reader under rcu_read_lock() may look at a block that is freed meanwhile: it may
+ * be allocated again at once, by this cache, but its memory is nothing else before a
+ * grace period has passed. As the reader may find another object than it looked for,
+ * it must check. Blocks are not cleared unless __GFP_ZERO asks for it; a lock in them
+ * is best initialised by a constructor.
+ */
+#define PYM_CACHE_TYPESAFE_BY_RCU BIT(1)
+
+/**
  * struct pym_cache_args - how to make a cache; zero means the default everywhere
  * @heap: heap to take memory from; NULL for the default heap
  * @align: alignment in bytes, a power of two up to PAGE_SIZE; 0 for 8
@@ -343,8 +355,10 @@ void pym_cache_destroy(struct pym_cache *cache);
  *	constructor reports it and ignores it; zone modifiers are refused with a
  *	report
  *
- * Context: Any context @gfp allows, except NMI. A cache in a heap whose
- * provider is not atomic grows in task context only.
+ * Context: Any context @gfp allows. A cache in a heap whose provider is not atomic
+ * grows in task context only. In an NMI it gives what this CPU's front has, else a
+ * block of a pool in use if nobody is at it, else NULL; never new memory, and what
+ * fails there is not counted.
  * Return: a block aligned as the cache was created, or NULL.
  */
 static __always_inline void *pym_cache_alloc(struct pym_cache *cache, gfp_t gfp)
@@ -373,6 +387,21 @@ static inline void *pym_cache_zalloc(struct pym_cache *cache, gfp_t gfp)
 }
 
 /**
+ * pym_cache_alloc_node() - allocate one block on a NUMA node
+ * @cache: the cache
+ * @gfp: allocation flags; with __GFP_THISNODE no other node will do
+ * @node: the node, or NUMA_NO_NODE for pym_cache_alloc()
+ *
+ * Blocks of other nodes than the caller's come from pools, never from a front. Which
+ * node memory is on is known of &pym_provider_pages; of other providers it is the
+ * node that they were asked for.
+ *
+ * Context: as pym_cache_alloc().
+ * Return: a block, or NULL.
+ */
+void *pym_cache_alloc_node(struct pym_cache *cache, gfp_t gfp, int node) __malloc;
+
+/**
  * pym_cache_free() - free one block
  * @cache: the cache it came from
  * @block: a block from @cache, or NULL
@@ -380,9 +409,26 @@ static inline void *pym_cache_zalloc(struct pym_cache *cache, gfp_t gfp)
  * A pointer that is not a live block of @cache is reported and counted; nothing
  * else happens then.
  *
- * Context: Any, except NMI.
+ * Context: Any. What the front does not take in an NMI is freed by an interrupt right
+ * after it; up to 64 blocks can wait for that on a CPU, more are reported and kept.
  */
 void pym_cache_free(struct pym_cache *cache, void *block);
+
+/**
+ * pym_cache_free_rcu() - free one block once RCU readers are done with it
+ * @cache: the cache it came from, of those with a name
+ * @block: a block from @cache, or NULL
+ *
+ * The block stays as it is until a grace period has passed. Blocks wait in batches,
+ * so that may take some hundredths of a second more. pym_cache_destroy() and
+ * pym_heap_destroy() wait for blocks of their caches, and for no others. Where no
+ * memory can be had for a batch, the call sleeps until readers are done; if it must
+ * not and the reserve is used up too, the block is reported and lost until the cache
+ * is destroyed.
+ *
+ * Context: Any, except NMI. May sleep if it is called where that is allowed.
+ */
+void pym_cache_free_rcu(struct pym_cache *cache, void *block);
 
 /**
  * pym_cache_alloc_bulk() - allocate many blocks, all or none
@@ -405,7 +451,7 @@ size_t pym_cache_alloc_bulk(struct pym_cache *cache, gfp_t gfp, size_t n, void *
  * Each entry is checked as by pym_cache_free(): a bad one is reported and does
  * not keep the others from being freed.
  *
- * Context: Any, except NMI.
+ * Context: as pym_cache_free().
  */
 void pym_cache_free_bulk(struct pym_cache *cache, size_t n, void **blocks);
 
@@ -440,7 +486,7 @@ void pym_cache_stats(struct pym_cache *cache, struct pym_cache_stats *stats);
  * Requests above PYM_SMALL_MAX pass through to kvmalloc() and belong to the
  * heap all the same.
  *
- * Context: Any context @gfp allows, except NMI.
+ * Context: as pym_cache_alloc(). Above PYM_SMALL_MAX not in an NMI.
  * Return: memory aligned to 8 bytes (powers of two up to PYM_SMALL_MAX: to
  * their size), or NULL.
  */

@@ -1,0 +1,530 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Nesting, forced to the instruction. A watchpoint on what an operation does to the
+ * front of its CPU, its busy byte or its count, stops that operation at each access
+ * in turn, and other operations are done right there: in the debug exception, which
+ * is an NMI to everybody, in the hard interrupt that it raises, which comes before
+ * the next instruction, or in the softirq that follows from that.
+ *
+ * Each operation is repeated, stopped one access later every time, until it makes
+ * no more of them. So every window there is is hit: between the test of busy and
+ * its setting, while it is set, and after; in the hot path, and wherever the slow
+ * one fills, flushes or drains the front.
+ *
+ * A model knows which blocks are live and what is in them. After each round all of
+ * it must be true, the counters exact, and the invariants hold.
+ */
+#include <linux/delay.h>
+#include <linux/hw_breakpoint.h>
+#include <linux/interrupt.h>
+#include <linux/irq_work.h>
+#include <linux/perf_event.h>
+#include <linux/preempt.h>
+#include <linux/sched.h>
+#include "within.h"
+
+#if defined(CONFIG_X86) && defined(CONFIG_HAVE_HW_BREAKPOINT)
+
+/* Heaps have fronts unless told otherwise, once they are the default. */
+#ifdef PYM_HEAP_NO_FRONTS
+#define FRONTS	0
+#else
+#define FRONTS	PYMT_FRONTS
+#endif
+
+#define SIZE		512
+#define BULK		6		/* the operation's */
+#define MAX_LIVE	400
+#define MAX_HITS	200		/* of one operation */
+
+enum op { ALLOC, FREE, BULK_ALLOC, BULK_FREE, MALLOC, GENERAL_FREE, SHRINK };
+enum via { HARDIRQ, SOFTIRQ, NMI };
+
+/* What the operation meets. */
+enum state { EMPTY, EMPTY_DEPOT, HALF, FULL, FULL_DEPOT, NR_STATES };
+
+static const struct {
+	const char *name;
+	u8 quarters;			/* of the front */
+	u8 batches;			/* in the depot */
+} states[NR_STATES] = {
+	[EMPTY]		= { "empty front and depot", 0, 0 },
+	[EMPTY_DEPOT]	= { "empty front", 0, 2 },
+	[HALF]		= { "half a front", 2, 1 },
+	[FULL]		= { "full front", 4, 1 },
+	[FULL_DEPOT]	= { "full front and depot", 4, PYM_DEPOT_BATCHES },
+};
+
+/* What is done in the middle of it. */
+enum deed { TAKE, GIVE, NR_DEEDS };
+
+struct nest {
+	struct kunit *test;
+	struct pymt_heap *th;
+	struct pym_cache *cache;	/* of the blocks, a class if general */
+	bool general;
+	struct pym_front *front;	/* this CPU's */
+	struct perf_event *watch;
+	struct irq_work work;
+	struct tasklet_struct tasklet;
+
+	/* The model: what is live, and filled with its number. */
+	u64 *live[MAX_LIVE];
+	u64 number[MAX_LIVE];
+	unsigned int nr_live;
+	u64 numbers;
+	u64 allocs, frees;
+	u64 base_allocs, base_frees;
+	const char *wrong;		/* first thing that was */
+
+	/* Orders for the next operation. */
+	enum op op;
+	enum via via;
+	enum deed deed;
+	unsigned int at;		/* which access */
+
+	/* While it is done. */
+	bool armed;			/* under way */
+	bool acting;			/* what is nested in it is */
+	unsigned int hits;
+	bool hit;			/* the access was reached */
+	bool in_nmi, irqs_on, preempt_off;
+	u8 busy;			/* as it was then */
+	bool acted, acted_inside;
+	u8 acted_busy;			/* as the nested ones found it */
+	unsigned int refused;		/* of the nested allocations */
+
+	/* Over all operations of a case. */
+	unsigned int rounds, before_set, while_set;
+};
+
+static void wrong(struct nest *nest, const char *what)
+{
+	if (!nest->wrong)
+		nest->wrong = what;
+}
+
+/* ------------------------------------------------------------- the model ---- */
+
+static void enter(struct nest *nest, u64 *block)
+{
+	unsigned int i;
+
+	for (i = 0; i < nest->nr_live; i++)
+		if (nest->live[i] == block)
+			wrong(nest, "a block was handed out twice");
+	nest->allocs++;
+	nest->live[nest->nr_live] = block;
+	nest->number[nest->nr_live++] = ++nest->numbers;
+	memset64(block, nest->numbers, SIZE / sizeof(*block));
+	if (nest->nr_live == MAX_LIVE) {
+		wrong(nest, "the case has too many blocks");
+		nest->nr_live--;
+	}
+}
+
+static void check_block(struct nest *nest, unsigned int i)
+{
+	unsigned int word;
+
+	for (word = 0; word < SIZE / sizeof(u64); word++)
+		if (nest->live[i][word] != nest->number[i])
+			wrong(nest, "the content of a block changed");
+}
+
+/* Which block is to be freed next: an old one, of anywhere. */
+static u64 *leave(struct nest *nest)
+{
+	unsigned int i = nest->numbers * 7 % nest->nr_live;
+	u64 *block = nest->live[i];
+
+	check_block(nest, i);
+	nest->live[i] = nest->live[--nest->nr_live];
+	nest->number[i] = nest->number[nest->nr_live];
+	nest->frees++;
+	return block;
+}
+
+/* --------------------------------------------------------- the operations ---- */
+
+static void *take_one(struct nest *nest, gfp_t gfp)
+{
+	return nest->general ? pym_malloc(nest->th->heap, SIZE, gfp) :
+			       pym_cache_alloc(nest->cache, gfp);
+}
+
+static void give_one(struct nest *nest, void *block)
+{
+	if (nest->general)
+		pym_free(block);
+	else
+		pym_cache_free(nest->cache, block);
+}
+
+/* What is done in the middle of another operation, by an interrupt of some kind. */
+static void act(struct nest *nest)
+{
+	void *blocks[3];
+	unsigned int i;
+	u32 n;
+
+	nest->acting = true;
+	nest->acted = true;
+	nest->acted_inside = nest->armed;
+	nest->acted_busy = READ_ONCE(nest->front->busy);
+	n = READ_ONCE(nest->front->n);
+	if (nest->deed == TAKE) {
+		for (i = 0; i < 2; i++) {
+			void *block = take_one(nest, GFP_ATOMIC | __GFP_NOWARN);
+
+			if (block)
+				enter(nest, block);
+			else
+				nest->refused++;
+		}
+		if (pym_cache_alloc_bulk(nest->cache, GFP_ATOMIC | __GFP_NOWARN, 3, blocks))
+			for (i = 0; i < 3; i++)
+				enter(nest, blocks[i]);
+		else
+			nest->refused += 3;
+	} else {
+		for (i = 0; i < 2; i++)
+			give_one(nest, leave(nest));
+		for (i = 0; i < 3; i++)
+			blocks[i] = leave(nest);
+		if (nest->general)
+			for (i = 0; i < 3; i++)
+				pym_free(blocks[i]);
+		else
+			pym_cache_free_bulk(nest->cache, 3, blocks);
+	}
+	if (nest->acted_busy && READ_ONCE(nest->front->n) != n)
+		wrong(nest, "a busy front was changed");
+	if (READ_ONCE(nest->front->busy) != nest->acted_busy)
+		wrong(nest, "busy was changed for the interrupted operation");
+	nest->acting = false;
+}
+
+static void act_in_softirq(struct tasklet_struct *tasklet)
+{
+	act(container_of(tasklet, struct nest, tasklet));
+}
+
+static void act_in_hardirq(struct irq_work *work)
+{
+	struct nest *nest = container_of(work, struct nest, work);
+
+	if (nest->via == SOFTIRQ)
+		tasklet_schedule(&nest->tasklet);
+	else
+		act(nest);
+}
+
+/* An access was made; its instruction has been completed. */
+static void on_access(struct perf_event *watch, struct perf_sample_data *data,
+		      struct pt_regs *regs)
+{
+	struct nest *nest = watch->overflow_handler_context;
+
+	if (!nest->armed || nest->acting || ++nest->hits != nest->at)
+		return;
+	nest->hit = true;
+	nest->in_nmi = in_nmi();
+	nest->irqs_on = regs->flags & X86_EFLAGS_IF;
+	nest->preempt_off = preempt_count() & PREEMPT_MASK;
+	nest->busy = READ_ONCE(nest->front->busy);
+	if (nest->via == NMI)
+		act(nest);
+	else
+		irq_work_queue(&nest->work);
+}
+
+static void operate(struct nest *nest)
+{
+	void *blocks[BULK], *block = NULL;
+	size_t i, got = 0;
+
+	if (nest->op == FREE || nest->op == GENERAL_FREE)
+		block = leave(nest);
+	for (i = 0; i < BULK && nest->op == BULK_FREE; i++)
+		blocks[i] = leave(nest);
+	WRITE_ONCE(nest->armed, true);
+	switch (nest->op) {
+	case ALLOC:
+	case MALLOC:
+		block = take_one(nest, GFP_KERNEL);
+		break;
+	case FREE:
+	case GENERAL_FREE:
+		give_one(nest, block);
+		break;
+	case BULK_ALLOC:
+		got = pym_cache_alloc_bulk(nest->cache, GFP_KERNEL, BULK, blocks);
+		break;
+	case BULK_FREE:
+		pym_cache_free_bulk(nest->cache, BULK, blocks);
+		break;
+	case SHRINK:
+		pym_heap_shrink(nest->th->heap);
+		break;
+	}
+	WRITE_ONCE(nest->armed, false);
+	irq_work_sync(&nest->work);
+	tasklet_kill(&nest->tasklet);
+	if (nest->op == ALLOC || nest->op == MALLOC) {
+		if (block)
+			enter(nest, block);
+		else
+			wrong(nest, "the interrupted allocation failed");
+	}
+	if (nest->op == BULK_ALLOC && got != BULK)
+		wrong(nest, "the interrupted allocation failed");
+	for (i = 0; i < got; i++)
+		enter(nest, blocks[i]);
+}
+
+/* ------------------------------------------------------------- the rounds ---- */
+
+/* Bring the front and the depot about; the model has blocks enough. */
+static void settle(struct nest *nest, enum state state)
+{
+	u32 n = nest->front->cap * states[state].quarters / 4;
+	struct pym_depot *depot = nest->cache->depot;
+	unsigned int tries = 4 * MAX_LIVE;
+
+	/* Enough for what is freed below and in the round, and room for the rest. */
+	if (nest->nr_live < MAX_LIVE / 2)
+		while (nest->nr_live < MAX_LIVE * 5 / 8)
+			enter(nest, take_one(nest, GFP_KERNEL));
+	while (nest->nr_live > MAX_LIVE * 3 / 4)
+		give_one(nest, leave(nest));
+	while (depot->nr > states[state].batches && tries--)
+		enter(nest, take_one(nest, GFP_KERNEL));
+	while (depot->nr < states[state].batches && tries--)
+		give_one(nest, leave(nest));
+	while (nest->front->n > n && tries--)
+		enter(nest, take_one(nest, GFP_KERNEL));
+	while (nest->front->n < n && tries--)
+		give_one(nest, leave(nest));
+	KUNIT_ASSERT_GT_MSG(nest->test, nest->nr_live, 2 * BULK, "%s", states[state].name);
+	KUNIT_ASSERT_EQ_MSG(nest->test, nest->front->n, n, "%s", states[state].name);
+	KUNIT_ASSERT_EQ_MSG(nest->test, depot->nr, states[state].batches, "%s",
+			    states[state].name);
+}
+
+/* Everything the model says is so. */
+static void compare(struct nest *nest)
+{
+	struct pym_cache_stats s;
+	unsigned int i;
+
+	for (i = 0; i < nest->nr_live; i++)
+		check_block(nest, i);
+	/* What an NMI frees may come to it a little later. */
+	for (i = 0; i < 1000; i++) {
+		pym_cache_stats(nest->cache, &s);
+		if (s.live == nest->nr_live)
+			break;
+		usleep_range(1000, 1100);
+	}
+	if (s.live != nest->nr_live)
+		wrong(nest, "number of live blocks");
+	if (s.allocs != nest->base_allocs + nest->allocs)
+		wrong(nest, "number of allocations");
+	if (s.frees != nest->base_frees + nest->frees)
+		wrong(nest, "number of frees");
+	if (s.live + s.cached + s.free + s.virgin != s.pools * s.capacity)
+		wrong(nest, "sum of the cache");
+	if (nest->front->n > nest->front->cap || nest->front->busy)
+		wrong(nest, "state of the front");
+	if (nest->rounds % 16 == 0)
+		pymt_check(nest->test, nest->th);
+}
+
+/* Was the window hit, and could what was done there be done there? */
+static void check_hit(struct nest *nest)
+{
+	nest->rounds++;
+	if (!nest->in_nmi)
+		wrong(nest, "the watchpoint is no NMI");
+	if (!nest->acted)
+		wrong(nest, "nothing was nested");
+	if (nest->busy) {
+		nest->while_set++;
+		if (!nest->preempt_off && nest->irqs_on)
+			wrong(nest, "preemption was on while busy was set");
+		/* On RT softirqs are threads and come when they can. */
+		if ((nest->irqs_on || nest->via == NMI) &&
+		    !(IS_ENABLED(CONFIG_PREEMPT_RT) && nest->via == SOFTIRQ) &&
+		    (!nest->acted_inside || !nest->acted_busy))
+			wrong(nest, "the interrupt came after the window");
+	} else if (nest->at == 1) {
+		nest->before_set++;
+	}
+	if (nest->refused && nest->via != NMI)
+		wrong(nest, "a nested allocation failed");
+}
+
+static void every_access(struct nest *nest, enum state state)
+{
+	for (nest->at = 1; nest->at <= MAX_HITS; nest->at++) {
+		for (nest->deed = 0; nest->deed < NR_DEEDS; nest->deed++) {
+			settle(nest, state);
+			nest->hits = 0;
+			nest->refused = 0;
+			nest->hit = false;
+			nest->acted = false;
+			operate(nest);
+			if (!nest->hit)
+				return;
+			check_hit(nest);
+			compare(nest);
+			KUNIT_EXPECT_NULL_MSG(nest->test, nest->wrong,
+					      "%s; %s, access %u (busy %u), %s", nest->wrong,
+					      states[state].name, nest->at, nest->busy,
+					      nest->deed == TAKE ? "take" : "give");
+			if (nest->wrong)
+				return;
+		}
+	}
+	KUNIT_FAIL(nest->test, "more than %d accesses of one operation", MAX_HITS);
+}
+
+/* --------------------------------------------------------------- the cases ---- */
+
+struct param {
+	enum op op;
+	enum via via;
+	bool count;			/* watch the count, not busy */
+};
+
+static const char * const op_names[] = {
+	"alloc", "free", "bulk-alloc", "bulk-free", "malloc", "general-free", "shrink",
+};
+
+static const char * const via_names[] = { "hardirq", "softirq", "nmi" };
+
+static void param_desc(const struct param *p, char *desc)
+{
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%s in %s, at %s", via_names[p->via],
+		 op_names[p->op], p->count ? "count" : "busy");
+}
+
+#define OPS(via, count)				\
+	{ ALLOC, via, count },			\
+	{ FREE, via, count },			\
+	{ BULK_FREE, via, count },		\
+	{ MALLOC, via, count },			\
+	{ GENERAL_FREE, via, count },		\
+	{ SHRINK, via, count }
+
+static const struct param interrupts[] = {
+	OPS(HARDIRQ, false), OPS(HARDIRQ, true), OPS(SOFTIRQ, false), OPS(SOFTIRQ, true),
+};
+
+KUNIT_ARRAY_PARAM(interrupts, interrupts, param_desc);
+
+static void watch(struct kunit *test, struct nest *nest, bool count)
+{
+	struct perf_event_attr attr;
+
+	hw_breakpoint_init(&attr);
+	attr.bp_addr = count ? (unsigned long)&nest->front->n :
+			       (unsigned long)&nest->front->busy;
+	attr.bp_len = count ? HW_BREAKPOINT_LEN_4 : HW_BREAKPOINT_LEN_1;
+	attr.bp_type = HW_BREAKPOINT_RW;
+	nest->watch = perf_event_create_kernel_counter(&attr, raw_smp_processor_id(), NULL,
+						       on_access, nest);
+	KUNIT_ASSERT_FALSE_MSG(test, IS_ERR(nest->watch), "watchpoint: %ld",
+			       PTR_ERR(nest->watch));
+}
+
+/* The watchpoint works at all, and preemption is seen to be on where it is. */
+static void watchpoint(struct kunit *test, struct nest *nest, bool count)
+{
+	nest->via = HARDIRQ;
+	nest->deed = TAKE;
+	nest->at = 1;
+	WRITE_ONCE(nest->armed, true);
+	if (count)
+		READ_ONCE(nest->front->n);
+	else
+		READ_ONCE(nest->front->busy);
+	barrier();
+	WRITE_ONCE(nest->armed, false);
+	irq_work_sync(&nest->work);
+	KUNIT_ASSERT_TRUE_MSG(test, nest->hit, "the watchpoint is not hit");
+	KUNIT_EXPECT_TRUE(test, nest->in_nmi);
+	KUNIT_EXPECT_TRUE(test, nest->irqs_on);
+	KUNIT_EXPECT_FALSE(test, nest->preempt_off);
+	KUNIT_EXPECT_TRUE_MSG(test, nest->acted_inside, "the interrupt did not come at once");
+	KUNIT_EXPECT_NULL_MSG(test, nest->wrong, "%s", nest->wrong);
+}
+
+static void nested(struct kunit *test)
+{
+	const struct param *p = test->param_value;
+	struct nest *nest = kunit_kzalloc(test, sizeof(*nest), GFP_KERNEL);
+	struct pym_cache_stats s;
+	enum state state;
+
+	KUNIT_ASSERT_NOT_NULL(test, nest);
+	pymt_stay_here(test);
+	nest->test = test;
+	nest->th = pymt_open(test, PYMT_PAGES | FRONTS, NULL);
+	nest->general = p->op == MALLOC || p->op == GENERAL_FREE;
+	nest->work = PYMT_IRQ_WORK_INIT(act_in_hardirq);
+	tasklet_setup(&nest->tasklet, act_in_softirq);
+	if (nest->general) {
+		pym_free(pymt_malloc(test, nest->th->heap, SIZE));
+		nest->cache = nest->th->heap->class[pym_size_to_class(SIZE)];
+	} else {
+		nest->cache = pymt_cache(test, nest->th->heap, SIZE);
+	}
+	pym_cache_stats(nest->cache, &s);
+	nest->base_allocs = s.allocs;
+	nest->base_frees = s.frees;
+	while (nest->nr_live < MAX_LIVE / 2)
+		enter(nest, take_one(nest, GFP_KERNEL));
+	KUNIT_ASSERT_NOT_NULL(test, (void __force *)nest->cache->fronts);
+	nest->front = per_cpu_ptr(nest->cache->fronts, raw_smp_processor_id());
+
+	watch(test, nest, p->count);
+	watchpoint(test, nest, p->count);
+	nest->op = p->op;
+	nest->via = p->via;
+	for (state = 0; state < NR_STATES && !nest->wrong; state++)
+		every_access(nest, state);
+	perf_event_release_kernel(nest->watch);
+
+	kunit_info(test, "%u rounds, %u of them with busy set\n", nest->rounds,
+		   nest->while_set);
+	KUNIT_EXPECT_GT_MSG(test, nest->while_set, 0, "busy was never set");
+	if (!p->count)
+		KUNIT_EXPECT_GT_MSG(test, nest->before_set, 0, "busy was never tested");
+	while (nest->nr_live)
+		give_one(nest, leave(nest));
+	pym_heap_shrink(nest->th->heap);
+	pym_cache_stats(nest->cache, &s);
+	KUNIT_EXPECT_EQ(test, s.live, 0);
+	KUNIT_EXPECT_EQ(test, s.cached, 0);
+	KUNIT_EXPECT_EQ(test, s.pools, 0);
+}
+
+static const struct kunit_attributes slow = { .speed = KUNIT_SPEED_SLOW };
+
+static struct kunit_case nest_cases[] = {
+	KUNIT_CASE_PARAM_ATTR(nested, interrupts_gen_params, slow),
+	{}
+};
+
+static struct kunit_suite nest_suite = {
+	.name = "pymalloc_nest",
+	.init = pymt_init_bare,
+	.exit = pymt_exit,
+	.test_cases = nest_cases,
+};
+
+kunit_test_suites(&nest_suite);
+
+#endif /* CONFIG_X86 && CONFIG_HAVE_HW_BREAKPOINT */

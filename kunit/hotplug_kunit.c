@@ -13,13 +13,6 @@
 
 #ifdef CONFIG_HOTPLUG_CPU
 
-/* Heaps have fronts unless told otherwise, once they are the default. */
-#ifdef PYM_HEAP_NO_FRONTS
-#define FRONTS	0
-#else
-#define FRONTS	PYMT_FRONTS
-#endif
-
 #define ROUNDS		6
 #define NR_WORKERS	3
 #define OWN		200
@@ -249,7 +242,7 @@ static void while_others_work(struct kunit *test)
 	if (cpu == cpumask_first(cpu_online_mask))
 		kunit_skip(test, "needs two CPUs");
 	KUNIT_ASSERT_NOT_NULL(test, shared);
-	shared->th = pymt_open(test, kind | FRONTS, NULL);
+	shared->th = pymt_open(test, kind | PYMT_FRONTS, NULL);
 	shared->busy = pymt_cache(test, shared->th->heap, SIZE);
 	shared->quiet = pymt_cache(test, shared->th->heap, SIZE);
 	workers = start(test, shared);

@@ -15,13 +15,6 @@
 #include <linux/workqueue.h>
 #include "within.h"
 
-/* Heaps have fronts unless told otherwise, once they are the default. */
-#ifdef PYM_HEAP_NO_FRONTS
-#define FRONTS	0
-#else
-#define FRONTS	PYMT_FRONTS
-#endif
-
 enum op { ALLOC, FREE, BULK_ALLOC, BULK_FREE, MALLOC, GENERAL_FREE, NR_OPS };
 enum state { FRESH, STOCKED, HALF, FULL, NR_STATES };
 
@@ -267,7 +260,7 @@ static void expect_way(struct kunit *test, const struct cell *cell, struct job *
 
 static void try_state(struct kunit *test, const struct cell *cell, enum state state)
 {
-	struct pymt_heap *th = pymt_open(test, cell->kind | FRONTS, NULL);
+	struct pymt_heap *th = pymt_open(test, cell->kind | PYMT_FRONTS, NULL);
 	struct pym_cache_args args = { .heap = th->heap };
 	struct job *job = kunit_kzalloc(test, sizeof(*job), GFP_KERNEL);
 	void **blocks = pymt_array(test, STOCK);

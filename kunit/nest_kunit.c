@@ -14,31 +14,27 @@
  * A model knows which blocks are live and what is in them. After each round all of
  * it must be true, the counters exact, and the invariants hold.
  */
+#include <linux/cpumask.h>
 #include <linux/delay.h>
 #include <linux/hw_breakpoint.h>
 #include <linux/interrupt.h>
 #include <linux/irq_work.h>
+#include <linux/kthread.h>
 #include <linux/perf_event.h>
+#include <linux/prandom.h>
 #include <linux/preempt.h>
 #include <linux/sched.h>
 #include "within.h"
 
 #if defined(CONFIG_X86) && defined(CONFIG_HAVE_HW_BREAKPOINT)
 
-/* Heaps have fronts unless told otherwise, once they are the default. */
-#ifdef PYM_HEAP_NO_FRONTS
-#define FRONTS	0
-#else
-#define FRONTS	PYMT_FRONTS
-#endif
-
 #define SIZE		512
 #define BULK		6		/* the operation's */
-#define MAX_LIVE	400
+#define MAX_LIVE	500
 #define MAX_HITS	200		/* of one operation */
 
 enum op { ALLOC, FREE, BULK_ALLOC, BULK_FREE, MALLOC, GENERAL_FREE, SHRINK };
-enum via { HARDIRQ, SOFTIRQ, NMI };
+enum via { HARDIRQ, SOFTIRQ, NMI, OTHER_CPU };
 
 /* What the operation meets. */
 enum state { EMPTY, EMPTY_DEPOT, HALF, FULL, FULL_DEPOT, NR_STATES };
@@ -65,8 +61,9 @@ struct nest {
 	bool general;
 	struct pym_front *front;	/* this CPU's */
 	struct perf_event *watch;
-	struct irq_work work;
+	struct irq_work work, work2;
 	struct tasklet_struct tasklet;
+	struct task_struct *drainer;	/* on another CPU */
 
 	/* The model: what is live, and filled with its number. */
 	u64 *live[MAX_LIVE];
@@ -82,21 +79,35 @@ struct nest {
 	enum via via;
 	enum deed deed;
 	unsigned int at;		/* which access */
+	unsigned int at2;		/* which of the nested ones; 0: none */
+	enum deed deed2;		/* what is done there */
 
 	/* While it is done. */
 	bool armed;			/* under way */
 	bool acting;			/* what is nested in it is */
-	unsigned int hits;
-	bool hit;			/* the access was reached */
+	bool acting2;			/* what is nested in that is */
+	unsigned int hits, hits2;
+	bool hit, hit2;			/* the access was reached */
+	bool drain, draining, drained;	/* by the other CPU */
 	bool in_nmi, irqs_on, preempt_off;
-	u8 busy;			/* as it was then */
+	bool busy;			/* as it was then */
 	bool acted, acted_inside;
-	u8 acted_busy;			/* as the nested ones found it */
+	bool acted_busy;		/* as the nested ones found it */
 	unsigned int refused;		/* of the nested allocations */
 
 	/* Over all operations of a case. */
-	unsigned int rounds, before_set, while_set;
+	unsigned int rounds, while_set, while_clear, twice, remote;
 };
+
+/* Somebody on this CPU is at the front. */
+static bool is_busy(struct nest *nest)
+{
+#ifdef PYM_FRONT_IDLE
+	return READ_ONCE(nest->front->busy) != PYM_FRONT_IDLE;
+#else
+	return READ_ONCE(nest->front->busy);
+#endif
+}
 
 static void wrong(struct nest *nest, const char *what)
 {
@@ -162,18 +173,14 @@ static void give_one(struct nest *nest, void *block)
 }
 
 /* What is done in the middle of another operation, by an interrupt of some kind. */
-static void act(struct nest *nest)
+static void do_deed(struct nest *nest, enum deed deed)
 {
+	unsigned long n = READ_ONCE(nest->front->n);
+	u8 busy = READ_ONCE(nest->front->busy);
 	void *blocks[3];
 	unsigned int i;
-	u32 n;
 
-	nest->acting = true;
-	nest->acted = true;
-	nest->acted_inside = nest->armed;
-	nest->acted_busy = READ_ONCE(nest->front->busy);
-	n = READ_ONCE(nest->front->n);
-	if (nest->deed == TAKE) {
+	if (deed == TAKE) {
 		for (i = 0; i < 2; i++) {
 			void *block = take_one(nest, GFP_ATOMIC | __GFP_NOWARN);
 
@@ -198,10 +205,19 @@ static void act(struct nest *nest)
 		else
 			pym_cache_free_bulk(nest->cache, 3, blocks);
 	}
-	if (nest->acted_busy && READ_ONCE(nest->front->n) != n)
+	if (is_busy(nest) && READ_ONCE(nest->front->n) != n)
 		wrong(nest, "a busy front was changed");
-	if (READ_ONCE(nest->front->busy) != nest->acted_busy)
+	if (READ_ONCE(nest->front->busy) != busy)
 		wrong(nest, "busy was changed for the interrupted operation");
+}
+
+static void act(struct nest *nest)
+{
+	nest->acting = true;
+	nest->acted = true;
+	nest->acted_inside = nest->armed;
+	nest->acted_busy = is_busy(nest);
+	do_deed(nest, nest->deed);
 	nest->acting = false;
 }
 
@@ -220,23 +236,86 @@ static void act_in_hardirq(struct irq_work *work)
 		act(nest);
 }
 
+static void act_again(struct irq_work *work)
+{
+	struct nest *nest = container_of(work, struct nest, work2);
+
+	nest->acting2 = true;
+	nest->twice += nest->acting;
+	do_deed(nest, nest->deed2);
+	nest->acting2 = false;
+}
+
+/*
+ * Have another CPU drain this one: its call waits to be taken here when we return,
+ * for it cannot have come to its end without.
+ */
+static void be_drained(struct nest *nest)
+{
+	unsigned int us;
+
+	nest->acted = true;
+	nest->acted_inside = true;
+	nest->acted_busy = is_busy(nest);
+	WRITE_ONCE(nest->drain, true);
+	for (us = 0; us < 20000 && !READ_ONCE(nest->draining); us += 10)
+		udelay(10);
+	/* Until it gets to where it calls us. */
+	for (us = 0; us < 1000 && !READ_ONCE(nest->drained); us += 10)
+		udelay(10);
+	nest->remote += READ_ONCE(nest->draining) && !READ_ONCE(nest->drained);
+}
+
+static int drainer(void *arg)
+{
+	struct nest *nest = arg;
+
+	while (!kthread_should_stop()) {
+		if (READ_ONCE(nest->drain)) {
+			WRITE_ONCE(nest->draining, true);
+			pym_heap_shrink(nest->th->heap);
+			WRITE_ONCE(nest->drained, true);
+			WRITE_ONCE(nest->drain, false);
+		}
+		cpu_relax();
+		cond_resched();
+	}
+	return 0;
+}
+
 /* An access was made; its instruction has been completed. */
 static void on_access(struct perf_event *watch, struct perf_sample_data *data,
 		      struct pt_regs *regs)
 {
 	struct nest *nest = watch->overflow_handler_context;
 
-	if (!nest->armed || nest->acting || ++nest->hits != nest->at)
+	if (!nest->armed || nest->acting2)
+		return;
+	if (nest->acting) {
+		if (++nest->hits2 == nest->at2) {
+			nest->hit2 = true;
+			irq_work_queue(&nest->work2);
+		}
+		return;
+	}
+	if (++nest->hits != nest->at)
 		return;
 	nest->hit = true;
 	nest->in_nmi = in_nmi();
 	nest->irqs_on = regs->flags & X86_EFLAGS_IF;
 	nest->preempt_off = preempt_count() & PREEMPT_MASK;
-	nest->busy = READ_ONCE(nest->front->busy);
-	if (nest->via == NMI)
+	nest->busy = is_busy(nest);
+	switch (nest->via) {
+	case NMI:
 		act(nest);
-	else
+		break;
+	case OTHER_CPU:
+		be_drained(nest);
+		break;
+	default:
 		irq_work_queue(&nest->work);
+		break;
+	}
 }
 
 static void operate(struct nest *nest)
@@ -271,6 +350,9 @@ static void operate(struct nest *nest)
 	WRITE_ONCE(nest->armed, false);
 	irq_work_sync(&nest->work);
 	tasklet_kill(&nest->tasklet);
+	irq_work_sync(&nest->work2);
+	while (READ_ONCE(nest->drain))
+		cond_resched();
 	if (nest->op == ALLOC || nest->op == MALLOC) {
 		if (block)
 			enter(nest, block);
@@ -335,7 +417,7 @@ static void compare(struct nest *nest)
 		wrong(nest, "number of frees");
 	if (s.live + s.cached + s.free + s.virgin != s.pools * s.capacity)
 		wrong(nest, "sum of the cache");
-	if (nest->front->n > nest->front->cap || nest->front->busy)
+	if (nest->front->n > nest->front->cap || is_busy(nest))
 		wrong(nest, "state of the front");
 	if (nest->rounds % 16 == 0)
 		pymt_check(nest->test, nest->th);
@@ -358,33 +440,44 @@ static void check_hit(struct nest *nest)
 		    !(IS_ENABLED(CONFIG_PREEMPT_RT) && nest->via == SOFTIRQ) &&
 		    (!nest->acted_inside || !nest->acted_busy))
 			wrong(nest, "the interrupt came after the window");
-	} else if (nest->at == 1) {
-		nest->before_set++;
+	} else {
+		nest->while_clear++;
 	}
-	if (nest->refused && nest->via != NMI)
+	if (nest->refused && nest->via != NMI && !IS_ENABLED(CONFIG_PREEMPT_RT))
 		wrong(nest, "a nested allocation failed");
+}
+
+/* One operation, stopped as ordered. Returns whether it could be and all was well. */
+static bool one_round(struct nest *nest, enum state state)
+{
+	settle(nest, state);
+	nest->hits = 0;
+	nest->hits2 = 0;
+	nest->refused = 0;
+	nest->hit = false;
+	nest->hit2 = false;
+	nest->acted = false;
+	nest->draining = false;
+	nest->drained = false;
+	operate(nest);
+	if (!nest->hit)
+		return false;
+	check_hit(nest);
+	compare(nest);
+	KUNIT_EXPECT_NULL_MSG(nest->test, nest->wrong, "%s; %s, access %u (busy %u), %s",
+			      nest->wrong, states[state].name, nest->at, nest->busy,
+			      nest->deed == TAKE ? "take" : "give");
+	return !nest->wrong;
 }
 
 static void every_access(struct nest *nest, enum state state)
 {
 	for (nest->at = 1; nest->at <= MAX_HITS; nest->at++) {
 		for (nest->deed = 0; nest->deed < NR_DEEDS; nest->deed++) {
-			settle(nest, state);
-			nest->hits = 0;
-			nest->refused = 0;
-			nest->hit = false;
-			nest->acted = false;
-			operate(nest);
-			if (!nest->hit)
+			if (!one_round(nest, state))
 				return;
-			check_hit(nest);
-			compare(nest);
-			KUNIT_EXPECT_NULL_MSG(nest->test, nest->wrong,
-					      "%s; %s, access %u (busy %u), %s", nest->wrong,
-					      states[state].name, nest->at, nest->busy,
-					      nest->deed == TAKE ? "take" : "give");
-			if (nest->wrong)
-				return;
+			if (nest->via == OTHER_CPU)
+				break;
 		}
 	}
 	KUNIT_FAIL(nest->test, "more than %d accesses of one operation", MAX_HITS);
@@ -402,7 +495,7 @@ static const char * const op_names[] = {
 	"alloc", "free", "bulk-alloc", "bulk-free", "malloc", "general-free", "shrink",
 };
 
-static const char * const via_names[] = { "hardirq", "softirq", "nmi" };
+static const char * const via_names[] = { "hardirq", "softirq", "nmi", "drain from afar" };
 
 static void param_desc(const struct param *p, char *desc)
 {
@@ -422,7 +515,10 @@ static const struct param interrupts[] = {
 	OPS(HARDIRQ, false), OPS(HARDIRQ, true), OPS(SOFTIRQ, false), OPS(SOFTIRQ, true),
 };
 
+static const struct param drains[] = { OPS(OTHER_CPU, false), OPS(OTHER_CPU, true) };
+
 KUNIT_ARRAY_PARAM(interrupts, interrupts, param_desc);
+KUNIT_ARRAY_PARAM(drains, drains, param_desc);
 
 static void watch(struct kunit *test, struct nest *nest, bool count)
 {
@@ -431,7 +527,7 @@ static void watch(struct kunit *test, struct nest *nest, bool count)
 	hw_breakpoint_init(&attr);
 	attr.bp_addr = count ? (unsigned long)&nest->front->n :
 			       (unsigned long)&nest->front->busy;
-	attr.bp_len = count ? HW_BREAKPOINT_LEN_4 : HW_BREAKPOINT_LEN_1;
+	attr.bp_len = count ? sizeof(nest->front->n) : sizeof(nest->front->busy);
 	attr.bp_type = HW_BREAKPOINT_RW;
 	nest->watch = perf_event_create_kernel_counter(&attr, raw_smp_processor_id(), NULL,
 						       on_access, nest);
@@ -461,21 +557,20 @@ static void watchpoint(struct kunit *test, struct nest *nest, bool count)
 	KUNIT_EXPECT_NULL_MSG(test, nest->wrong, "%s", nest->wrong);
 }
 
-static void nested(struct kunit *test)
+static struct nest *begin(struct kunit *test, bool general, bool count)
 {
-	const struct param *p = test->param_value;
 	struct nest *nest = kunit_kzalloc(test, sizeof(*nest), GFP_KERNEL);
 	struct pym_cache_stats s;
-	enum state state;
 
 	KUNIT_ASSERT_NOT_NULL(test, nest);
 	pymt_stay_here(test);
 	nest->test = test;
-	nest->th = pymt_open(test, PYMT_PAGES | FRONTS, NULL);
-	nest->general = p->op == MALLOC || p->op == GENERAL_FREE;
+	nest->th = pymt_open(test, PYMT_PAGES | PYMT_FRONTS, NULL);
+	nest->general = general;
 	nest->work = PYMT_IRQ_WORK_INIT(act_in_hardirq);
+	nest->work2 = PYMT_IRQ_WORK_INIT(act_again);
 	tasklet_setup(&nest->tasklet, act_in_softirq);
-	if (nest->general) {
+	if (general) {
 		pym_free(pymt_malloc(test, nest->th->heap, SIZE));
 		nest->cache = nest->th->heap->class[pym_size_to_class(SIZE)];
 	} else {
@@ -488,20 +583,19 @@ static void nested(struct kunit *test)
 		enter(nest, take_one(nest, GFP_KERNEL));
 	KUNIT_ASSERT_NOT_NULL(test, (void __force *)nest->cache->fronts);
 	nest->front = per_cpu_ptr(nest->cache->fronts, raw_smp_processor_id());
+	watch(test, nest, count);
+	watchpoint(test, nest, count);
+	return nest;
+}
 
-	watch(test, nest, p->count);
-	watchpoint(test, nest, p->count);
-	nest->op = p->op;
-	nest->via = p->via;
-	for (state = 0; state < NR_STATES && !nest->wrong; state++)
-		every_access(nest, state);
+static void end(struct kunit *test, struct nest *nest)
+{
+	struct pym_cache_stats s;
+
 	perf_event_release_kernel(nest->watch);
-
-	kunit_info(test, "%u rounds, %u of them with busy set\n", nest->rounds,
-		   nest->while_set);
+	kunit_info(test, "%u rounds, %u of them with busy set, %u twice\n", nest->rounds,
+		   nest->while_set, nest->twice);
 	KUNIT_EXPECT_GT_MSG(test, nest->while_set, 0, "busy was never set");
-	if (!p->count)
-		KUNIT_EXPECT_GT_MSG(test, nest->before_set, 0, "busy was never tested");
 	while (nest->nr_live)
 		give_one(nest, leave(nest));
 	pym_heap_shrink(nest->th->heap);
@@ -511,10 +605,96 @@ static void nested(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, s.pools, 0);
 }
 
+static void every_state(struct kunit *test, struct nest *nest)
+{
+	const struct param *p = test->param_value;
+	enum state state;
+
+	nest->op = p->op;
+	nest->via = p->via;
+	for (state = 0; state < NR_STATES && !nest->wrong; state++)
+		every_access(nest, state);
+	if (!p->count)
+		KUNIT_EXPECT_GT_MSG(test, nest->while_clear, 0, "busy was never clear");
+}
+
+static struct nest *begin_param(struct kunit *test)
+{
+	const struct param *p = test->param_value;
+
+	return begin(test, p->op == MALLOC || p->op == GENERAL_FREE, p->count);
+}
+
+/* An interrupt at each access. */
+static void nested(struct kunit *test)
+{
+	struct nest *nest = begin_param(test);
+
+	every_state(test, nest);
+	end(test, nest);
+}
+
+/* Another CPU asks for the front at each access. */
+static void drained(struct kunit *test)
+{
+	int other = cpumask_any_but(cpu_online_mask, raw_smp_processor_id());
+	struct nest *nest;
+
+	if (other >= nr_cpu_ids)
+		kunit_skip(test, "needs two CPUs");
+	nest = begin_param(test);
+	other = cpumask_any_but(cpu_online_mask, raw_smp_processor_id());
+	nest->drainer = kthread_create(drainer, nest, "pymalloc-kunit");
+	if (IS_ERR(nest->drainer)) {
+		KUNIT_FAIL(test, "no thread: %ld", PTR_ERR(nest->drainer));
+	} else {
+		kthread_bind(nest->drainer, other);
+		wake_up_process(nest->drainer);
+		every_state(test, nest);
+		kthread_stop(nest->drainer);
+		kunit_info(test, "%u drains were under way\n", nest->remote);
+		KUNIT_EXPECT_GT(test, nest->remote, nest->rounds / 4);
+	}
+	end(test, nest);
+}
+
+/* An interrupt of what an interrupt does: in softirqs they are on. */
+static void nested_twice(struct kunit *test)
+{
+	struct nest *nest = begin(test, false, *(const bool *)test->param_value);
+	static const enum op ops[] = { ALLOC, FREE, BULK_FREE, SHRINK };
+	struct rnd_state rnd;
+	unsigned int round;
+
+	prandom_seed_state(&rnd, pymt_seed(test));
+	nest->via = SOFTIRQ;
+	for (round = 0; round < 400 && !nest->wrong; round++) {
+		nest->op = ops[prandom_u32_state(&rnd) % ARRAY_SIZE(ops)];
+		nest->at = prandom_u32_state(&rnd) % 8 + 1;
+		nest->at2 = prandom_u32_state(&rnd) % 16 + 1;
+		nest->deed = prandom_u32_state(&rnd) % NR_DEEDS;
+		nest->deed2 = prandom_u32_state(&rnd) % NR_DEEDS;
+		one_round(nest, prandom_u32_state(&rnd) % NR_STATES);
+	}
+	KUNIT_EXPECT_GT_MSG(test, nest->twice, 50, "interrupts of interrupts");
+	end(test, nest);
+}
+
+static const bool fields[] = { false, true };
+
+static void field_desc(const bool *count, char *desc)
+{
+	strscpy(desc, *count ? "at count" : "at busy", KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(fields, fields, field_desc);
+
 static const struct kunit_attributes slow = { .speed = KUNIT_SPEED_SLOW };
 
 static struct kunit_case nest_cases[] = {
 	KUNIT_CASE_PARAM_ATTR(nested, interrupts_gen_params, slow),
+	KUNIT_CASE_PARAM_ATTR(nested_twice, fields_gen_params, slow),
+	KUNIT_CASE_PARAM_ATTR(drained, drains_gen_params, slow),
 	{}
 };
 

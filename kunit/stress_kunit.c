@@ -14,13 +14,6 @@
 #include <linux/wait.h>
 #include "within.h"
 
-/* Heaps have fronts unless told otherwise, once they are the default. */
-#ifdef PYM_HEAP_NO_FRONTS
-#define FRONTS	0
-#else
-#define FRONTS	PYMT_FRONTS
-#endif
-
 #define NR_CACHES	3
 #define MAX_WORKERS	8
 #define OWN		96
@@ -493,7 +486,7 @@ static void finish(struct kunit *test, struct shared *shared)
 }
 
 static const enum pymt_kind kinds[] = {
-	PYMT_PAGES | FRONTS, PYMT_VMALLOC | FRONTS, PYMT_SPLIT | FRONTS,
+	PYMT_PAGES | PYMT_FRONTS, PYMT_VMALLOC | PYMT_FRONTS, PYMT_SPLIT | PYMT_FRONTS,
 };
 
 static void kind_desc(const enum pymt_kind *kind, char *desc)

@@ -102,11 +102,7 @@ struct nest {
 /* Somebody on this CPU is at the front. */
 static bool is_busy(struct nest *nest)
 {
-#ifdef PYM_FRONT_IDLE
 	return READ_ONCE(nest->front->busy) != PYM_FRONT_IDLE;
-#else
-	return READ_ONCE(nest->front->busy);
-#endif
 }
 
 static void wrong(struct nest *nest, const char *what)
@@ -176,7 +172,7 @@ static void give_one(struct nest *nest, void *block)
 static void do_deed(struct nest *nest, enum deed deed)
 {
 	unsigned long n = READ_ONCE(nest->front->n);
-	u8 busy = READ_ONCE(nest->front->busy);
+	s8 busy = READ_ONCE(nest->front->busy);
 	void *blocks[3];
 	unsigned int i;
 
@@ -506,6 +502,7 @@ static void param_desc(const struct param *p, char *desc)
 #define OPS(via, count)				\
 	{ ALLOC, via, count },			\
 	{ FREE, via, count },			\
+	{ BULK_ALLOC, via, count },		\
 	{ BULK_FREE, via, count },		\
 	{ MALLOC, via, count },			\
 	{ GENERAL_FREE, via, count },		\
@@ -662,7 +659,7 @@ static void drained(struct kunit *test)
 static void nested_twice(struct kunit *test)
 {
 	struct nest *nest = begin(test, false, *(const bool *)test->param_value);
-	static const enum op ops[] = { ALLOC, FREE, BULK_FREE, SHRINK };
+	static const enum op ops[] = { ALLOC, FREE, BULK_ALLOC, BULK_FREE, SHRINK };
 	struct rnd_state rnd;
 	unsigned int round;
 

@@ -51,6 +51,12 @@ static const struct {
 	[FULL_DEPOT]	= { "full front and depot", 4, PYM_DEPOT_BATCHES },
 };
 
+/*
+ * What is watched: the byte and the count of the front, or a number that only whoever
+ * holds the lock of the cache, or of the heap, changes.
+ */
+enum field { BUSY, COUNT, LIVE, OWNERS, NR_FIELDS };
+
 /* What is done in the middle of it. */
 enum deed { TAKE, GIVE, NR_DEEDS };
 
@@ -484,7 +490,7 @@ static void every_access(struct nest *nest, enum state state)
 struct param {
 	enum op op;
 	enum via via;
-	bool count;			/* watch the count, not busy */
+	enum field field;
 };
 
 static const char * const op_names[] = {
@@ -493,39 +499,61 @@ static const char * const op_names[] = {
 
 static const char * const via_names[] = { "hardirq", "softirq", "nmi", "drain from afar" };
 
+static const char * const field_names[NR_FIELDS] = {
+	[BUSY]	 = "busy",
+	[COUNT]	 = "count",
+	[LIVE]	 = "what the cache's lock guards",
+	[OWNERS] = "what the heap's lock guards",
+};
+
 static void param_desc(const struct param *p, char *desc)
 {
 	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%s in %s, at %s", via_names[p->via],
-		 op_names[p->op], p->count ? "count" : "busy");
+		 op_names[p->op], field_names[p->field]);
 }
 
-#define OPS(via, count)				\
-	{ ALLOC, via, count },			\
-	{ FREE, via, count },			\
-	{ BULK_ALLOC, via, count },		\
-	{ BULK_FREE, via, count },		\
-	{ MALLOC, via, count },			\
-	{ GENERAL_FREE, via, count },		\
-	{ SHRINK, via, count }
+#define OPS(via, field)				\
+	{ ALLOC, via, field },			\
+	{ FREE, via, field },			\
+	{ BULK_ALLOC, via, field },		\
+	{ BULK_FREE, via, field },		\
+	{ MALLOC, via, field },			\
+	{ GENERAL_FREE, via, field },		\
+	{ SHRINK, via, field }
 
 static const struct param interrupts[] = {
-	OPS(HARDIRQ, false), OPS(HARDIRQ, true), OPS(SOFTIRQ, false), OPS(SOFTIRQ, true),
+	OPS(HARDIRQ, BUSY), OPS(HARDIRQ, COUNT), OPS(SOFTIRQ, BUSY),
 };
 
-static const struct param drains[] = { OPS(OTHER_CPU, false), OPS(OTHER_CPU, true) };
+static const struct param drains[] = { OPS(OTHER_CPU, BUSY) };
 
 KUNIT_ARRAY_PARAM(interrupts, interrupts, param_desc);
 KUNIT_ARRAY_PARAM(drains, drains, param_desc);
 
-static void watch(struct kunit *test, struct nest *nest, bool count)
+static void watch(struct kunit *test, struct nest *nest, enum field field)
 {
 	struct perf_event_attr attr;
 
 	hw_breakpoint_init(&attr);
-	attr.bp_addr = count ? (unsigned long)&nest->front->n :
-			       (unsigned long)&nest->front->busy;
-	attr.bp_len = count ? sizeof(nest->front->n) : sizeof(nest->front->busy);
 	attr.bp_type = HW_BREAKPOINT_RW;
+	switch (field) {
+	case BUSY:
+		attr.bp_addr = (unsigned long)&nest->front->busy;
+		attr.bp_len = sizeof(nest->front->busy);
+		break;
+	case COUNT:
+		attr.bp_addr = (unsigned long)&nest->front->n;
+		attr.bp_len = sizeof(nest->front->n);
+		break;
+	case LIVE:
+		attr.bp_addr = (unsigned long)&nest->cache->live;
+		attr.bp_len = sizeof(nest->cache->live);
+		break;
+	default:
+		attr.bp_addr = (unsigned long)&nest->th->heap->acct.moves;
+		attr.bp_len = sizeof(nest->th->heap->acct.moves);
+		break;
+	}
 	nest->watch = perf_event_create_kernel_counter(&attr, raw_smp_processor_id(), NULL,
 						       on_access, nest);
 	KUNIT_ASSERT_FALSE_MSG(test, IS_ERR(nest->watch), "watchpoint: %ld",
@@ -533,16 +561,26 @@ static void watch(struct kunit *test, struct nest *nest, bool count)
 }
 
 /* The watchpoint works at all, and preemption is seen to be on where it is. */
-static void watchpoint(struct kunit *test, struct nest *nest, bool count)
+static void watchpoint(struct kunit *test, struct nest *nest, enum field field)
 {
 	nest->via = HARDIRQ;
 	nest->deed = TAKE;
 	nest->at = 1;
 	WRITE_ONCE(nest->armed, true);
-	if (count)
-		READ_ONCE(nest->front->n);
-	else
+	switch (field) {
+	case BUSY:
 		READ_ONCE(nest->front->busy);
+		break;
+	case COUNT:
+		READ_ONCE(nest->front->n);
+		break;
+	case LIVE:
+		READ_ONCE(nest->cache->live);
+		break;
+	default:
+		READ_ONCE(nest->th->heap->acct.moves);
+		break;
+	}
 	barrier();
 	WRITE_ONCE(nest->armed, false);
 	irq_work_sync(&nest->work);
@@ -554,7 +592,7 @@ static void watchpoint(struct kunit *test, struct nest *nest, bool count)
 	KUNIT_EXPECT_NULL_MSG(test, nest->wrong, "%s", nest->wrong);
 }
 
-static struct nest *begin(struct kunit *test, bool general, bool count)
+static struct nest *begin(struct kunit *test, bool general, enum field field)
 {
 	struct nest *nest = kunit_kzalloc(test, sizeof(*nest), GFP_KERNEL);
 	struct pym_cache_stats s;
@@ -580,8 +618,8 @@ static struct nest *begin(struct kunit *test, bool general, bool count)
 		enter(nest, take_one(nest, GFP_KERNEL));
 	KUNIT_ASSERT_NOT_NULL(test, (void __force *)nest->cache->fronts);
 	nest->front = per_cpu_ptr(nest->cache->fronts, raw_smp_processor_id());
-	watch(test, nest, count);
-	watchpoint(test, nest, count);
+	watch(test, nest, field);
+	watchpoint(test, nest, field);
 	return nest;
 }
 
@@ -592,7 +630,6 @@ static void end(struct kunit *test, struct nest *nest)
 	perf_event_release_kernel(nest->watch);
 	kunit_info(test, "%u rounds, %u of them with busy set, %u twice\n", nest->rounds,
 		   nest->while_set, nest->twice);
-	KUNIT_EXPECT_GT_MSG(test, nest->while_set, 0, "busy was never set");
 	while (nest->nr_live)
 		give_one(nest, leave(nest));
 	pym_heap_shrink(nest->th->heap);
@@ -611,15 +648,19 @@ static void every_state(struct kunit *test, struct nest *nest)
 	nest->via = p->via;
 	for (state = 0; state < NR_STATES && !nest->wrong; state++)
 		every_access(nest, state);
-	if (!p->count)
+	if (p->field == BUSY || p->field == COUNT)
+		KUNIT_EXPECT_GT_MSG(test, nest->while_set, 0, "busy was never set");
+	if (p->field == BUSY)
 		KUNIT_EXPECT_GT_MSG(test, nest->while_clear, 0, "busy was never clear");
+	if (p->field != OWNERS)
+		KUNIT_EXPECT_GT(test, nest->rounds, 0);
 }
 
 static struct nest *begin_param(struct kunit *test)
 {
 	const struct param *p = test->param_value;
 
-	return begin(test, p->op == MALLOC || p->op == GENERAL_FREE, p->count);
+	return begin(test, p->op == MALLOC || p->op == GENERAL_FREE, p->field);
 }
 
 /* An interrupt at each access. */
@@ -658,7 +699,7 @@ static void drained(struct kunit *test)
 /* An interrupt of what an interrupt does: in softirqs they are on. */
 static void nested_twice(struct kunit *test)
 {
-	struct nest *nest = begin(test, false, *(const bool *)test->param_value);
+	struct nest *nest = begin(test, false, *(const enum field *)test->param_value);
 	static const enum op ops[] = { ALLOC, FREE, BULK_ALLOC, BULK_FREE, SHRINK };
 	struct rnd_state rnd;
 	unsigned int round;
@@ -677,11 +718,11 @@ static void nested_twice(struct kunit *test)
 	end(test, nest);
 }
 
-static const bool fields[] = { false, true };
+static const enum field fields[] = { BUSY, COUNT };
 
-static void field_desc(const bool *count, char *desc)
+static void field_desc(const enum field *field, char *desc)
 {
-	strscpy(desc, *count ? "at count" : "at busy", KUNIT_PARAM_DESC_SIZE);
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "at %s", field_names[*field]);
 }
 
 KUNIT_ARRAY_PARAM(fields, fields, field_desc);

@@ -1,153 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Contexts: bottom halves off, interrupts off, softirq, hard interrupt, and
- * what stands for an NMI. In each, a heap whose provider is atomic works, and
+ * Contexts: bottom halves off, interrupts off, softirq, hard interrupt, RCU's
+ * callbacks, NMI. In each, a heap whose provider is atomic works, and
  * one whose provider is not refuses to grow and counts that. That GFP_KERNEL in
  * such a context is caught by might_alloc() is not tried: the splat would be in
  * the log of every good run.
  */
-#include <linux/bottom_half.h>
-#include <linux/completion.h>
-#include <linux/hrtimer.h>
-#include <linux/interrupt.h>
-#include <linux/irq_work.h>
 #include <linux/mm.h>
-#include <linux/preempt.h>
 #include <linux/slab.h>
-#include <linux/timer.h>
-#include "fixture.h"
+#include <linux/workqueue.h>
+#include "within.h"
 
-enum context {
-	PREEMPT_OFF, RCU_READER, BH_OFF, IRQS_OFF, SOFTIRQ_TIMER, SOFTIRQ_TASKLET,
-	HARDIRQ_WORK, HARDIRQ_TIMER, NR_CONTEXTS
+static const enum pymt_context contexts[] = {
+	PYMT_PREEMPT_OFF, PYMT_RCU_READER, PYMT_BH_OFF, PYMT_IRQS_OFF, PYMT_SOFTIRQ_TIMER,
+	PYMT_SOFTIRQ_TASKLET, PYMT_HARDIRQ_WORK, PYMT_HARDIRQ_TIMER, PYMT_RCU_CALLBACK,
 };
 
-static const enum context contexts[NR_CONTEXTS] = {
-	PREEMPT_OFF, RCU_READER, BH_OFF, IRQS_OFF, SOFTIRQ_TIMER, SOFTIRQ_TASKLET,
-	HARDIRQ_WORK, HARDIRQ_TIMER,
-};
-
-static void context_desc(const enum context *context, char *desc)
+static void context_desc(const enum pymt_context *context, char *desc)
 {
-	static const char * const names[NR_CONTEXTS] = {
-		"preempt-off", "rcu-reader", "bh-off", "irqs-off", "softirq-timer",
-		"softirq-tasklet", "hardirq-work", "hardirq-timer",
-	};
-
-	strscpy(desc, names[*context], KUNIT_PARAM_DESC_SIZE);
+	strscpy(desc, pymt_context_names[*context], KUNIT_PARAM_DESC_SIZE);
 }
 
 KUNIT_ARRAY_PARAM(contexts, contexts, context_desc);
-
-/* One call of fn(ctx) in some context. */
-struct call {
-	void (*fn)(void *ctx);
-	void *ctx;
-	struct completion done;
-	bool as_wanted;			/* it really was that context */
-	struct timer_list timer;
-	struct tasklet_struct tasklet;
-	struct irq_work work;
-	struct hrtimer hrtimer;
-};
-
-static void run(struct call *call, bool as_wanted)
-{
-	call->as_wanted = as_wanted;
-	call->fn(call->ctx);
-	complete(&call->done);
-}
-
-static void timer_fn(struct timer_list *timer)
-{
-	run(container_of(timer, struct call, timer), in_serving_softirq());
-}
-
-static void tasklet_fn(struct tasklet_struct *tasklet)
-{
-	run(container_of(tasklet, struct call, tasklet), in_serving_softirq());
-}
-
-static void work_fn(struct irq_work *work)
-{
-	run(container_of(work, struct call, work), in_hardirq());
-}
-
-static enum hrtimer_restart hrtimer_fn(struct hrtimer *timer)
-{
-	run(container_of(timer, struct call, hrtimer), in_hardirq());
-	return HRTIMER_NORESTART;
-}
-
-static void call_with_something_off(struct call *call, enum context context)
-{
-	unsigned long flags;
-
-	switch (context) {
-	case PREEMPT_OFF:
-		preempt_disable();
-		run(call, !IS_ENABLED(CONFIG_PREEMPT_COUNT) || !preemptible());
-		preempt_enable();
-		break;
-	case RCU_READER:
-		rcu_read_lock();
-		run(call, true);
-		rcu_read_unlock();
-		break;
-	case BH_OFF:
-		local_bh_disable();
-		run(call, in_softirq());
-		local_bh_enable();
-		break;
-	default:
-		local_irq_save(flags);
-		run(call, irqs_disabled());
-		local_irq_restore(flags);
-		break;
-	}
-}
-
-static void call_in(struct kunit *test, enum context context, void (*fn)(void *ctx), void *ctx)
-{
-	struct call *call = kunit_kzalloc(test, sizeof(*call), GFP_KERNEL);
-
-	KUNIT_ASSERT_NOT_NULL(test, call);
-	call->fn = fn;
-	call->ctx = ctx;
-	init_completion(&call->done);
-	switch (context) {
-	case SOFTIRQ_TIMER:
-		timer_setup(&call->timer, timer_fn, 0);
-		mod_timer(&call->timer, jiffies + 1);
-		break;
-	case SOFTIRQ_TASKLET:
-		tasklet_setup(&call->tasklet, tasklet_fn);
-		tasklet_schedule(&call->tasklet);
-		break;
-	case HARDIRQ_WORK:
-		call->work = IRQ_WORK_INIT(work_fn);
-		irq_work_queue(&call->work);
-		break;
-	case HARDIRQ_TIMER:
-		hrtimer_init(&call->hrtimer, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
-		call->hrtimer.function = hrtimer_fn;
-		hrtimer_start(&call->hrtimer, ms_to_ktime(1), HRTIMER_MODE_REL);
-		break;
-	default:
-		call_with_something_off(call, context);
-		break;
-	}
-	wait_for_completion(&call->done);
-	if (context == SOFTIRQ_TIMER)
-		timer_delete_sync(&call->timer);
-	else if (context == SOFTIRQ_TASKLET)
-		tasklet_kill(&call->tasklet);
-	else if (context == HARDIRQ_WORK)
-		irq_work_sync(&call->work);
-	else if (context == HARDIRQ_TIMER)
-		hrtimer_cancel(&call->hrtimer);
-	KUNIT_EXPECT_TRUE_MSG(test, call->as_wanted, "not the context that was asked for");
-}
 
 /* ----------------------------------------------------------- what is done ---- */
 
@@ -171,9 +45,9 @@ static struct job *new_job(struct kunit *test, enum pymt_kind kind)
 	return job;
 }
 
-static enum context context_of(struct kunit *test)
+static enum pymt_context context_of(struct kunit *test)
 {
-	return *(const enum context *)test->param_value;
+	return *(const enum pymt_context *)test->param_value;
 }
 
 static void allocate(void *ctx)
@@ -205,17 +79,29 @@ static void expect_empty(struct kunit *test, struct job *job)
 	KUNIT_EXPECT_EQ(test, stats.pass_through_live, 0);
 }
 
+/* On RT there are contexts where nothing new can be had from anybody. */
+static void expect_memory(struct kunit *test, struct job *job)
+{
+	bool can = pymt_may_obtain_in(context_of(test));
+	struct pym_heap_stats stats;
+
+	KUNIT_EXPECT_EQ(test, !!job->block, can);
+	KUNIT_EXPECT_EQ(test, job->bulk, can ? 40 : 0);
+	KUNIT_EXPECT_EQ(test, !!job->small, can);
+	KUNIT_EXPECT_EQ(test, !!job->large, can);
+	pymt_stats(test, job->th->heap, &stats);
+	KUNIT_EXPECT_EQ(test, stats.refused, can ? 0 : 4);
+	KUNIT_EXPECT_EQ(test, stats.failures, can ? 0 : 4);
+}
+
 static void pages_heap_works(struct kunit *test)
 {
 	struct job *job = new_job(test, PYMT_PAGES);
 
-	call_in(test, context_of(test), allocate, job);
-	KUNIT_EXPECT_NOT_NULL(test, job->block);
-	KUNIT_EXPECT_EQ(test, job->bulk, 40);
-	KUNIT_EXPECT_NOT_NULL(test, job->small);
-	KUNIT_EXPECT_NOT_NULL(test, job->large);
+	pymt_call_in(test, context_of(test), allocate, job);
+	expect_memory(test, job);
 	pymt_check(test, job->th);
-	call_in(test, context_of(test), free_all, job);
+	pymt_call_in(test, context_of(test), free_all, job);
 	expect_empty(test, job);
 }
 
@@ -223,11 +109,9 @@ static void atomic_provider_works(struct kunit *test)
 {
 	struct job *job = new_job(test, PYMT_SPLIT);
 
-	call_in(test, context_of(test), allocate, job);
-	KUNIT_EXPECT_NOT_NULL(test, job->block);
-	KUNIT_EXPECT_EQ(test, job->bulk, 40);
-	KUNIT_EXPECT_NOT_NULL(test, job->small);
-	call_in(test, context_of(test), free_all, job);
+	pymt_call_in(test, context_of(test), allocate, job);
+	expect_memory(test, job);
+	pymt_call_in(test, context_of(test), free_all, job);
 	expect_empty(test, job);
 	job->th->provider->atomic = false;
 }
@@ -235,20 +119,21 @@ static void atomic_provider_works(struct kunit *test)
 /* No growth, no BUG in vmalloc(): NULL, and a number in the statistics. */
 static struct job *sleeping_provider_is_refused(struct kunit *test, enum pymt_kind kind)
 {
+	bool can = pymt_may_obtain_in(context_of(test));
 	struct job *job = new_job(test, kind);
 	struct pym_heap_stats stats;
 
-	call_in(test, context_of(test), allocate, job);
+	pymt_call_in(test, context_of(test), allocate, job);
 	KUNIT_EXPECT_NULL(test, job->block);
 	KUNIT_EXPECT_EQ(test, job->bulk, 0);
 	KUNIT_EXPECT_NULL(test, job->small);
-	KUNIT_EXPECT_NOT_NULL_MSG(test, job->large, "pass-through does not need the provider");
+	KUNIT_EXPECT_EQ_MSG(test, !!job->large, can, "pass-through does not need the provider");
 	pymt_stats(test, job->th->heap, &stats);
-	KUNIT_EXPECT_EQ(test, stats.refused, 3);
-	KUNIT_EXPECT_EQ(test, stats.failures, 3);
+	KUNIT_EXPECT_EQ(test, stats.refused, can ? 3 : 4);
+	KUNIT_EXPECT_EQ(test, stats.failures, can ? 3 : 4);
 	KUNIT_EXPECT_EQ(test, stats.limit_hits, 0);
 	KUNIT_EXPECT_EQ(test, stats.arenas, 0);
-	call_in(test, context_of(test), free_all, job);
+	pymt_call_in(test, context_of(test), free_all, job);
 	expect_empty(test, job);
 	return job;
 }
@@ -276,13 +161,13 @@ static void vmalloc_heap_with_pools(struct kunit *test)
 	struct pym_heap_stats stats;
 
 	pym_free(pymt_malloc(test, job->th->heap, 100));
-	call_in(test, context_of(test), allocate, job);
+	pymt_call_in(test, context_of(test), allocate, job);
 	KUNIT_EXPECT_NOT_NULL(test, job->block);
 	KUNIT_EXPECT_EQ(test, job->bulk, 40);
 	KUNIT_EXPECT_NOT_NULL(test, job->small);
 	pymt_stats(test, job->th->heap, &stats);
 	KUNIT_EXPECT_EQ(test, stats.refused, 0);
-	call_in(test, context_of(test), free_all, job);
+	pymt_call_in(test, context_of(test), free_all, job);
 	pym_cache_free(job->cache, keep);
 	expect_empty(test, job);
 }
@@ -314,7 +199,7 @@ static void frees_give_back_later(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, is_vmalloc_addr(job->given[0]));
 	/* All but the 40 blocks that the context will free. */
 	pymt_give_many(job->cache, blocks + 40, (16 + 32) * 8 - 40);
-	call_in(test, context_of(test), free_many, job);
+	pymt_call_in(test, context_of(test), free_many, job);
 	flush_work(&job->th->heap->reap_work);
 	pymt_stats(test, job->th->heap, &stats);
 	KUNIT_EXPECT_EQ(test, stats.live, 0);
@@ -324,28 +209,13 @@ static void frees_give_back_later(struct kunit *test)
 
 /* ------------------------------------------------------------------ NMI ---- */
 
-/*
- * Not a real one: interrupts off and the preemption count of an NMI, which is
- * all that in_nmi() looks at.
- */
-static void as_in_nmi(void (*fn)(void *ctx), void *ctx)
-{
-	unsigned long flags;
-
-	local_irq_save(flags);
-	__preempt_count_add(NMI_OFFSET + HARDIRQ_OFFSET);
-	fn(ctx);
-	__preempt_count_sub(NMI_OFFSET + HARDIRQ_OFFSET);
-	local_irq_restore(flags);
-}
-
 static void nmi_allocation(struct kunit *test)
 {
 	struct job *job = new_job(test, PYMT_PAGES);
 	struct pym_heap_stats before, after;
 
 	pymt_stats(test, job->th->heap, &before);
-	as_in_nmi(allocate, job);
+	pymt_call_in(test, PYMT_NMI, allocate, job);
 	KUNIT_EXPECT_NULL(test, job->block);
 	KUNIT_EXPECT_EQ(test, job->bulk, 0);
 	KUNIT_EXPECT_NULL(test, job->small);
@@ -361,7 +231,7 @@ static void nmi_free(struct kunit *test)
 
 	allocate(job);
 	pymt_stats(test, job->th->heap, &before);
-	as_in_nmi(free_all, job);
+	pymt_call_in(test, PYMT_NMI, free_all, job);
 	pymt_expect_misuse(test, PYM_MISUSE_NMI, 4);
 	pymt_stats(test, job->th->heap, &after);
 	pymt_expect_same(test, &before, &after);

@@ -97,6 +97,9 @@ struct pymt_heap *pymt_open(struct kunit *test, enum pymt_kind kind,
 			    const struct pym_heap_args *args);
 void pymt_close(struct kunit *test, struct pymt_heap *th);
 
+/* Where random operations begin; printed, and a parameter of the module. */
+u64 pymt_seed(struct kunit *test);
+
 /* Expectations. */
 void pymt_check(struct kunit *test, struct pymt_heap *th);
 void pymt_expect_misuse(struct kunit *test, enum pym_misuse kind, unsigned long n);

@@ -3,8 +3,14 @@
  * Heaps, providers and expectations that the suites share.
  */
 #include <linux/mm.h>
+#include <linux/moduleparam.h>
+#include <linux/random.h>
 #include <linux/vmalloc.h>
 #include "fixture.h"
+
+static ulong seed;
+module_param(seed, ulong, 0444);
+MODULE_PARM_DESC(seed, "first state of the random suites, to repeat a run (default: random)");
 
 /* What a case starts with; test->priv. */
 struct fixture {
@@ -323,6 +329,15 @@ void pymt_exit(struct kunit *test)
 		KUNIT_EXPECT_EQ_MSG(test, pym_misuse_count(kind), fixture->misuse[kind],
 				    "reports of %s that no expectation covers",
 				    pym_misuse_names[kind]);
+}
+
+u64 pymt_seed(struct kunit *test)
+{
+	u64 start = seed ?: get_random_u32();
+
+	kunit_info(test, "seed %llu; to repeat: insmod pymalloc_kunit.ko seed=%llu\n",
+		   start, start);
+	return start;
 }
 
 /* -------------------------------------------------------- expectations -- */

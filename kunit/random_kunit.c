@@ -5,14 +5,8 @@
  * there are and what they sum up to; the invariants and the ledger are checked
  * after every step, or every thousand steps of a longer run.
  */
-#include <linux/moduleparam.h>
 #include <linux/prandom.h>
-#include <linux/random.h>
 #include "fixture.h"
-
-static ulong seed;
-module_param(seed, ulong, 0444);
-MODULE_PARM_DESC(seed, "first state of the random suites, to repeat a run (default: random)");
 
 #define NR_CACHES	5
 #define BULK		8
@@ -342,7 +336,7 @@ static void run(struct kunit *test, enum pymt_kind kind, unsigned int nr_items,
 		unsigned long every)
 {
 	struct model *m = kunit_kzalloc(test, sizeof(*m), GFP_KERNEL);
-	u64 start = seed ?: get_random_u32();
+	u64 start = pymt_seed(test);
 	unsigned long i;
 
 	KUNIT_ASSERT_NOT_NULL(test, m);
@@ -355,8 +349,6 @@ static void run(struct kunit *test, enum pymt_kind kind, unsigned int nr_items,
 	KUNIT_ASSERT_NOT_NULL(test, m->items);
 	prandom_seed_state(&m->rnd, start);
 	make_caches(m);
-	kunit_info(test, "seed %llu; to repeat: insmod pymalloc_kunit.ko seed=%llu\n",
-		   start, start);
 
 	for (i = 0; i < steps && !m->wrong; i++) {
 		step(m);

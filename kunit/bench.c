@@ -70,18 +70,36 @@ bool bench_wants(const char *family)
 /**
  * bench_wants_size() - is this block size to be measured
  * @size: bytes
- * @all: the pattern is measured with all sizes unless some are asked for
+ * @by_default: what to say if no sizes are asked for
  *
  * Return: true if so.
  */
-bool bench_wants_size(size_t size, bool all)
+bool bench_wants_size(size_t size, bool by_default)
 {
 	char word[24];
 
 	if (!*sizes)
-		return all || size == 64 || size == 256;
+		return by_default;
 	snprintf(word, sizeof(word), "%zu", size);
 	return in_list(sizes, "all") || in_list(sizes, word);
+}
+
+const size_t bench_sizes[BENCH_NR_SIZES] = { 16, 32, 64, 128, 192, 256, 512, 1024, 2048, 4096 };
+
+/**
+ * bench_draw() - a number from a fixed sequence
+ * @below: what it is less than
+ *
+ * Return: the number.
+ */
+u32 bench_draw(u32 below)
+{
+	static u32 state = 2463534242u;
+
+	state ^= state << 13;
+	state ^= state >> 17;
+	state ^= state << 5;
+	return state % below;
 }
 
 /* -------------------------------------------------------------- subjects -- */
@@ -176,7 +194,7 @@ int bench_add(const struct bench_row *row)
 	if (nr_rows == MAX_ROWS)
 		return -ENOSPC;
 	rows[nr_rows++] = *row;
-	pr_info("row %u: %s, %zu bytes, %u CPUs: all repetitions within %llu/1000\n",
+	pr_info("row %u: %s, %zu bytes, %u CPU(s): all repetitions within %llu/1000\n",
 		nr_rows, row->pattern, row->size, row->cpus, row->spread);
 	return 0;
 }
@@ -235,6 +253,8 @@ static int __init bench_init(void)
 
 	if (!strcmp(mode, "count")) {
 		err = bench_count_run();
+	} else if (!strcmp(mode, "rate")) {
+		err = bench_rate_run();
 	} else {
 		pr_err("mode=%s is not known; pass count or rate\n", mode);
 		return -EINVAL;

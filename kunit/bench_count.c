@@ -361,8 +361,6 @@ static const struct pattern empty[] = {
 	{ "empty", "empty bulk 16", NULL, "block", RUN(bulk_16) },
 };
 
-static const size_t every_size[] = { 16, 32, 64, 128, 192, 256, 512, 1024, 2048, 4096 };
-
 /*
  * Before a loop is measured it runs as often as it takes for either allocator to be
  * in its stride: a cache of ours gets its fronts after 16 allocations, which in a
@@ -409,33 +407,27 @@ static int measure(const struct pattern *pattern, size_t size)
 	return err ?: bench_add(&row);
 }
 
-/* The same numbers in every run, from whatever kernel. */
-static u32 draw(u32 below)
-{
-	static u32 state = 2463534242u;
-
-	state ^= state << 13;
-	state ^= state >> 17;
-	state ^= state << 5;
-	return state % below;
-}
-
 static void draw_all(void)
 {
 	unsigned int i, j, k;
 
 	for (i = 0; i < NR_DRAWS; i++) {
-		draws_512[i] = 8 + draw(512 - 8 + 1);
-		draws_2048[i] = 8 + draw(2048 - 8 + 1);
+		draws_512[i] = 8 + bench_draw(512 - 8 + 1);
+		draws_2048[i] = 8 + bench_draw(2048 - 8 + 1);
 	}
 	for (i = 0; i < NR_ORDERS; i++) {
 		for (j = 0; j < WINDOW; j++)
 			orders[i][j] = j;
 		for (j = WINDOW - 1; j > 0; j--) {
-			k = draw(j + 1);
+			k = bench_draw(j + 1);
 			swap(orders[i][j], orders[i][k]);
 		}
 	}
+}
+
+static bool by_default(const struct pattern *pattern, size_t size)
+{
+	return pattern->sizes == EVERY || size == 64 || size == 256;
 }
 
 /**
@@ -460,9 +452,9 @@ int bench_count_run(void)
 		if (pattern->sizes == MIXED)
 			err = measure(pattern, 0);
 		else
-			for (i = 0; !err && i < ARRAY_SIZE(every_size); i++)
-				if (bench_wants_size(every_size[i], pattern->sizes == EVERY))
-					err = measure(pattern, every_size[i]);
+			for (i = 0; !err && i < BENCH_NR_SIZES; i++)
+				if (bench_wants_size(bench_sizes[i], by_default(pattern, bench_sizes[i])))
+					err = measure(pattern, bench_sizes[i]);
 	}
 	return err;
 }

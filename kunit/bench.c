@@ -9,7 +9,7 @@
  * /sys/kernel/debug/pymalloc_bench, for scripts/bench:
  *
  *	state <name> <what it is>
- *	row <size> <CPUs> <unit> <pymalloc> <peer> <its figure>: <pattern>
+ *	row <size> <CPUs> <unit> <pymalloc> <peer> <its figure> <spread>: <pattern>
  */
 #include <linux/debugfs.h>
 #include <linux/kernel.h>
@@ -237,6 +237,7 @@ static int bench_show(struct seq_file *m, void *unused)
 			seq_puts(m, " - none");
 			show_thousandths(m, row->value[NONE]);
 		}
+		show_thousandths(m, row->spread);
 		seq_printf(m, ": %s\n", row->pattern);
 	}
 	return 0;

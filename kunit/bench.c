@@ -204,7 +204,7 @@ static void show_state(struct seq_file *m)
 	seq_printf(m, "state init_on_alloc %s\n", want_init_on_alloc(0) ? "on" : "off");
 	seq_printf(m, "state init_on_free %s\n", want_init_on_free() ? "on" : "off");
 	seq_printf(m, "state SLUB %s%s%s%s\n",
-		   IS_ENABLED(CONFIG_SLUB_TINY) ? "SLUB_TINY (the peer is crippled)" : "not SLUB_TINY",
+		   IS_ENABLED(CONFIG_SLUB_TINY) ? "SLUB_TINY, a crippled peer" : "not SLUB_TINY",
 		   IS_ENABLED(CONFIG_SLUB_CPU_PARTIAL) ? ", cpu partial lists" : "",
 		   IS_ENABLED(CONFIG_SLAB_FREELIST_RANDOM) ? ", freelist random" : "",
 		   IS_ENABLED(CONFIG_SLAB_FREELIST_HARDENED) ? ", freelist hardened" : "");
@@ -215,8 +215,8 @@ static void show_state(struct seq_file *m)
 		   IS_ENABLED(CONFIG_LOCKDEP) ? "lockdep " : "",
 		   IS_ENABLED(CONFIG_DEBUG_PREEMPT) ? "DEBUG_PREEMPT " : "",
 		   IS_ENABLED(CONFIG_SLUB_DEBUG_ON) ? "SLUB_DEBUG_ON" : "no SLUB_DEBUG_ON");
-	seq_printf(m, "state compiler %s; the modules: gcc %s\n", CONFIG_CC_VERSION_TEXT,
-		   __VERSION__);
+	seq_printf(m, "state compiler %s; the modules: gcc %d.%d\n", CONFIG_CC_VERSION_TEXT,
+		   __GNUC__, __GNUC_MINOR__);
 }
 
 static int bench_show(struct seq_file *m, void *unused)

@@ -458,12 +458,16 @@ int bench_count_run(void)
 	for (pattern = patterns; !err && pattern < patterns + ARRAY_SIZE(patterns); pattern++) {
 		if (!bench_wants(pattern->family))
 			continue;
-		if (pattern->sizes == MIXED)
+		if (pattern->sizes == MIXED) {
 			err = measure(pattern, 0);
-		else
-			for (i = 0; !err && i < BENCH_NR_SIZES; i++)
-				if (bench_wants_size(bench_sizes[i], by_default(pattern, bench_sizes[i])))
-					err = measure(pattern, bench_sizes[i]);
+			continue;
+		}
+		for (i = 0; !err && i < BENCH_NR_SIZES; i++) {
+			size_t size = bench_sizes[i];
+
+			if (bench_wants_size(size, by_default(pattern, size)))
+				err = measure(pattern, size);
+		}
 	}
 	return err;
 }

@@ -26,7 +26,7 @@
 #define ARRAY		512
 #define NR_DRAWS	4096
 #define SPINS		128		/* before the clock is looked at */
-#define PATIENCE	16		/* looks at the clock before going to sleep */
+#define PATIENCE	8		/* looks at the clock before going to sleep */
 
 #define MAX_CPUS	16
 #define MAX_REPS	101

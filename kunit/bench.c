@@ -9,7 +9,7 @@
  * /sys/kernel/debug/pymalloc_bench, for scripts/bench:
  *
  *	state <name> <what it is>
- *	row <size> <CPUs> <unit> <pymalloc> <peer> <its figure>: <pattern>
+ *	row <size> <CPUs> <unit> <pymalloc> <peer> <its figure> <spread>: <pattern>
  */
 #include <linux/debugfs.h>
 #include <linux/kernel.h>
@@ -70,18 +70,36 @@ bool bench_wants(const char *family)
 /**
  * bench_wants_size() - is this block size to be measured
  * @size: bytes
- * @all: the pattern is measured with all sizes unless some are asked for
+ * @by_default: what to say if no sizes are asked for
  *
  * Return: true if so.
  */
-bool bench_wants_size(size_t size, bool all)
+bool bench_wants_size(size_t size, bool by_default)
 {
 	char word[24];
 
 	if (!*sizes)
-		return all || size == 64 || size == 256;
+		return by_default;
 	snprintf(word, sizeof(word), "%zu", size);
 	return in_list(sizes, "all") || in_list(sizes, word);
+}
+
+const size_t bench_sizes[BENCH_NR_SIZES] = { 16, 32, 64, 128, 192, 256, 512, 1024, 2048, 4096 };
+
+/**
+ * bench_draw() - a number from a fixed sequence
+ * @below: what it is less than
+ *
+ * Return: the number.
+ */
+u32 bench_draw(u32 below)
+{
+	static u32 state = 2463534242u;
+
+	state ^= state << 13;
+	state ^= state >> 17;
+	state ^= state << 5;
+	return state % below;
 }
 
 /* -------------------------------------------------------------- subjects -- */
@@ -176,7 +194,7 @@ int bench_add(const struct bench_row *row)
 	if (nr_rows == MAX_ROWS)
 		return -ENOSPC;
 	rows[nr_rows++] = *row;
-	pr_info("row %u: %s, %zu bytes, %u CPUs: all repetitions within %llu/1000\n",
+	pr_info("row %u: %s, %zu bytes, %u CPU(s): all repetitions within %llu/1000\n",
 		nr_rows, row->pattern, row->size, row->cpus, row->spread);
 	return 0;
 }
@@ -186,7 +204,7 @@ static void show_state(struct seq_file *m)
 	seq_printf(m, "state init_on_alloc %s\n", want_init_on_alloc(0) ? "on" : "off");
 	seq_printf(m, "state init_on_free %s\n", want_init_on_free() ? "on" : "off");
 	seq_printf(m, "state SLUB %s%s%s%s\n",
-		   IS_ENABLED(CONFIG_SLUB_TINY) ? "SLUB_TINY (the peer is crippled)" : "not SLUB_TINY",
+		   IS_ENABLED(CONFIG_SLUB_TINY) ? "SLUB_TINY, a crippled peer" : "not SLUB_TINY",
 		   IS_ENABLED(CONFIG_SLUB_CPU_PARTIAL) ? ", cpu partial lists" : "",
 		   IS_ENABLED(CONFIG_SLAB_FREELIST_RANDOM) ? ", freelist random" : "",
 		   IS_ENABLED(CONFIG_SLAB_FREELIST_HARDENED) ? ", freelist hardened" : "");
@@ -197,8 +215,8 @@ static void show_state(struct seq_file *m)
 		   IS_ENABLED(CONFIG_LOCKDEP) ? "lockdep " : "",
 		   IS_ENABLED(CONFIG_DEBUG_PREEMPT) ? "DEBUG_PREEMPT " : "",
 		   IS_ENABLED(CONFIG_SLUB_DEBUG_ON) ? "SLUB_DEBUG_ON" : "no SLUB_DEBUG_ON");
-	seq_printf(m, "state compiler %s; the modules: gcc %s\n", CONFIG_CC_VERSION_TEXT,
-		   __VERSION__);
+	seq_printf(m, "state compiler %s; the modules: gcc %d.%d\n", CONFIG_CC_VERSION_TEXT,
+		   __GNUC__, __GNUC_MINOR__);
 }
 
 static int bench_show(struct seq_file *m, void *unused)
@@ -219,6 +237,7 @@ static int bench_show(struct seq_file *m, void *unused)
 			seq_puts(m, " - none");
 			show_thousandths(m, row->value[NONE]);
 		}
+		show_thousandths(m, row->spread);
 		seq_printf(m, ": %s\n", row->pattern);
 	}
 	return 0;
@@ -235,6 +254,8 @@ static int __init bench_init(void)
 
 	if (!strcmp(mode, "count")) {
 		err = bench_count_run();
+	} else if (!strcmp(mode, "rate")) {
+		err = bench_rate_run();
 	} else {
 		pr_err("mode=%s is not known; pass count or rate\n", mode);
 		return -EINVAL;

@@ -13,6 +13,9 @@
 #undef pr_fmt
 #define pr_fmt(fmt) "pymalloc_bench: " fmt
 
+/* Block sizes that can be asked for. */
+#define BENCH_NR_SIZES		10
+
 /* How a heap is asked for fronts, and how for none: here and nowhere else. */
 #define BENCH_FRONTS		0
 #define BENCH_NO_FRONTS		PYM_HEAP_NO_FRONTS
@@ -109,7 +112,7 @@ struct bench_row {
 
 /* Is this family of patterns, and this size, to be measured? */
 bool bench_wants(const char *family);
-bool bench_wants_size(size_t size, bool usual);
+bool bench_wants_size(size_t size, bool by_default);
 
 extern unsigned int bench_reps, bench_ms;
 
@@ -117,5 +120,11 @@ int bench_add(const struct bench_row *row);
 u64 bench_median(u64 *values, unsigned int n, u64 *spread);
 
 int bench_count_run(void);
+int bench_rate_run(void);
+
+/* The same numbers in every run, on every kernel. */
+u32 bench_draw(u32 below);
+
+extern const size_t bench_sizes[BENCH_NR_SIZES];
 
 #endif /* _PYM_BENCH_H */

@@ -101,7 +101,7 @@ static const struct bad_args bad_args[] = {
 	{ "align-24", "bad", 64, { .align = 24 } },
 	{ "align-two-pages", "bad", 64, { .align = 2 * PAGE_SIZE } },
 	{ "align-huge", "bad", 64, { .align = 1UL << 63 } },
-	{ "flag-unknown", "bad", 64, { .flags = BIT(1) } },
+	{ "flag-unknown", "bad", 64, { .flags = BIT(2) } },
 	{ "flag-unknown-high", "bad", 64, { .flags = BIT(31) | PYM_CACHE_HWALIGN } },
 };
 

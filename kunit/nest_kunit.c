@@ -373,7 +373,7 @@ static void operate(struct nest *nest)
 static void settle(struct nest *nest, enum state state)
 {
 	u32 n = nest->front->cap * states[state].quarters / 4;
-	struct pym_depot *depot = nest->cache->depot;
+	struct pym_depot *depot = nest->cache->node_of[numa_mem_id()].depot;
 	unsigned int tries = 4 * MAX_LIVE;
 
 	/* Enough for what is freed below and in the round, and room for the rest. */

@@ -317,9 +317,10 @@ void *pym_cache_alloc_node(struct pym_cache *cache, gfp_t gfp, int node)
 EXPORT_SYMBOL_GPL(pym_cache_alloc_node);
 
 /* The same for flags that are refused, constructors, and other sizes. */
-static noinline void *finish_rare(struct pym_cache *cache, gfp_t gfp, void *marked)
+static noinline void *finish_rare(struct pym_cache *cache, gfp_t gfp, void *marked,
+				  unsigned long ip)
 {
-	if (gfp & (REFUSED_GFP | __GFP_ZERO) && !may_alloc(cache, &gfp, _RET_IP_)) {
+	if (gfp & (REFUSED_GFP | __GFP_ZERO) && !may_alloc(cache, &gfp, ip)) {
 		pym_cache_free(cache, pym_unmarked(marked));
 		return NULL;
 	}
@@ -331,7 +332,7 @@ notrace void *__pym_alloc_finish(struct pym_cache *cache, gfp_t gfp, void *slot)
 	unsigned int n = cache->clear;
 
 	if (unlikely(gfp & REFUSED_GFP) || unlikely(n - 4 > 32 - 4))
-		return finish_rare(cache, gfp, slot);
+		return finish_rare(cache, gfp, slot, _RET_IP_);
 	if (unlikely(pym_marked(slot, PYM_ZERO)))
 		return pym_unmarked(slot);
 	clear_words(slot, n);

@@ -137,7 +137,7 @@ static void free_deferred(struct irq_work *work)
 	} while (this_cpu_cmpxchg(deferred.n, n, 0) != n);
 }
 
-static DEFINE_PER_CPU(struct irq_work, deferred_work) = IRQ_WORK_INIT_HARD(free_deferred);
+static DEFINE_PER_CPU(struct irq_work, deferred_work);
 
 /**
  * pym_free_later() - free something once the NMI that we are in is over
@@ -178,6 +178,23 @@ void pym_free_sync(void)
 		irq_work_sync(per_cpu_ptr(&deferred_work, cpu));
 }
 
+/**
+ * pym_free_init() - be ready for frees in NMIs
+ *
+ * At run time: the module loader of these kernels leaves pointers in initial values
+ * of per-CPU variables unrelocated.
+ *
+ * Context: Task context, before the first free.
+ */
+void pym_free_init(void)
+{
+	int cpu;
+
+	/* In a hard interrupt on PREEMPT_RT, too: it may be what the NMI interrupted. */
+	for_each_possible_cpu(cpu)
+		*per_cpu_ptr(&deferred_work, cpu) = IRQ_WORK_INIT_HARD(free_deferred);
+}
+
 /* ----------------------------------------------------------- public API -- */
 
 /* Checks that precede every free which the front has not taken. */
@@ -191,24 +208,24 @@ static bool may_free(struct pym_cache *cache, unsigned long ip)
 	return true;
 }
 
-static noinline void cache_free_slow(struct pym_cache *cache, void *block)
+static noinline void cache_free_slow(struct pym_cache *cache, void *block, unsigned long ip)
 {
-	if (!block || !may_free(cache, _RET_IP_))
+	if (!block || !may_free(cache, ip))
 		return;
 	if (unlikely(in_nmi())) {
-		pym_free_later(cache, block, _RET_IP_);
+		pym_free_later(cache, block, ip);
 		return;
 	}
 	/* Most often the front was full, and nothing else was the matter. */
 	if (!simple_free(cache, block) || is_remote(block) || cache->head.front == &pym_no_front ||
 	    !pym_front_to_depot(cache) || !front_push(cache->head.front, block))
-		free_slow(cache, block, _RET_IP_);
+		free_slow(cache, block, ip);
 }
 
 notrace void pym_cache_free(struct pym_cache *cache, void *block)
 {
 	if (!front_free(cache, block))
-		cache_free_slow(cache, block);
+		cache_free_slow(cache, block, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(pym_cache_free);
 

@@ -21,7 +21,7 @@
  *	class	the hidden cache behind pym_malloc() requests of one rounded size
  *	cache	fixed-size allocator: some pools, and a constructor or none
  *	front	the per-CPU array of free blocks of one cache
- *	depot	half fronts that CPUs exchange through the cache
+ *	depot	half fronts that CPUs of a node exchange through the cache
  *	heap	arenas, a page provider, a limit, classes and caches
  *	virgin	never handed out since its page was obtained: not even written
  *
@@ -63,30 +63,45 @@
  *
  * 4. One allocation, one free
  * ---------------------------
- * pym_malloc(heap, 100) is class 12, the cache "size-104". In a heap with fronts
- * (PYM_HEAP_FRONTS) the front of this CPU gives the block on its top, with
- * preemption off: no lock, no atomic operation, and the block is not touched. If
- * the front is empty, the depot gives half a front; if that is empty too, or the
- * heap does without, the pools give: under the cache's lock the head of
- * cache->used gives slots. If there is none, the heap's lock is taken too, the
- * fullest arena of the cache's order gives a pool, and the pool becomes USED. If
- * no arena has one, both locks are dropped, the provider is asked for a new arena
- * (fewer pools at a time when that fails, one at last), and we start again. The
- * constructor, or clearing, comes after the lock.
+ * pym_cache_alloc(), and pym_malloc() of a constant size, are compiled into their
+ * caller: the front of this CPU gives the block on its top, with preemption off. No
+ * lock, no atomic operation, and the block is not touched. If the front is empty, the
+ * depot of this node gives half a front; if that is empty too, the pools give as
+ * many: under the cache's lock the fullest pool of this node gives its lowest slots.
+ * If none is in use, the heap's lock is taken too, the fullest arena of this node and
+ * the cache's order gives a pool, and the pool becomes USED. If no arena has one, both
+ * locks are dropped, the provider is asked for a new arena (fewer pools at a time
+ * when that fails, one at last), and we start again. If the node has no more, others
+ * give what is asked for now and nothing for the front. The constructor, or clearing,
+ * comes after the lock.
  *
- * Fronts are an option as long as a double free that they hide until they give
- * their blocks back is one more way to hand out a block twice.
+ * What is in line costs 8 of 59 guest instructions less, of an allocation and a free
+ * of 64 bytes (Linux 7.3, without mitigations), which is why struct pym_front is in
+ * a public header. The free stays out of line: it is three times as long.
  *
- * pym_free(p) reads the key in the struct page of p, which names the cache, checks
- * that p is exactly a slot, and pushes p onto the front of this CPU, whichever
- * CPU it came from. If the front is full, half of it, the older one, goes to the
- * depot; if that is full too, back to the pools, where each block must be live or
- * was freed twice. A heap without fronts, and a nested user that finds the front
- * busy, takes this way at once: find the pool of p (section 6), take the lock of
- * the cache that owns it, check the slot, clear its bit. The last block of a pool
- * sends the pool back to its arena; the last pool of an arena makes the arena
- * releasable, and beyond PYM_SPARE_ARENAS of them it goes back to its provider
- * once the locks are dropped.
+ * pym_cache_free(c, p) proves that p is exactly the start of a slot, and that the
+ * struct page of p names c as its owner, and pushes p onto the front of this CPU,
+ * whichever CPU it came from. pym_free(p) does the same with the class that struct
+ * page names. If the front is full, half of it, the older one, goes to the depot; if
+ * that is full too, back to the pools, all under one hold of the lock, where each
+ * block must be live or was freed twice. A block of another node goes into the outbox
+ * at the end of the front, and from there to its pool with 15 others.
+ *
+ * A heap without fronts, and a nested user that finds the front busy, takes this way
+ * at once: find the pool of p (section 6), take the lock of the cache that owns it,
+ * check the slot, clear its bit. The last block of a pool sends the pool back to its
+ * arena; the last pool of an arena makes the arena releasable, and beyond
+ * PYM_SPARE_ARENAS of them it goes back to its provider once the locks are dropped.
+ *
+ * Costs that were weighed: busy is counted from -1, as an increment both sets and
+ * tests it; slots are checked before the owner, so that the frees of a heap without
+ * words in struct page fail without touching it; what is rare (clearing on free, other
+ * pages than the provider's, hooks) is no test of its own but a limit of 0 slots or a
+ * front that is always busy.
+ *
+ * Clearing: with init_on_alloc every block is cleared when it is handed out, unless it
+ * is virgin and its page came cleared. That is known of a block in a front too: its
+ * slot is marked (PYM_ZERO), which costs nothing as every allocation looks then.
  *
  * 5. Invariants (verify.c checks them by these names)
  * ---------------------------------------------------
@@ -117,19 +132,19 @@
  *
  * 6. From an address to its pool
  * ------------------------------
- * The pages of the `pages' provider carry a key in struct page's private word: the
- * cache that owns the pool, tagged, or a tag alone; and beside it, in lru.next, a
- * pointer to the pool. So a free that passes costs one cache line of metadata. A
- * foreign page may hold anything in both words: the fast path compares the key
- * with that of a cache it knows, or reads back through it, and the slow one only
- * believes the pointer if what it names can be read (fault-safely, as all of this
- * is) and carries a cookie made from its own address and a secret, and if that
- * pool contains the address. An address must be in the kernel's half and below
- * vmalloc's area before its struct page is looked for: a fault on an address of
- * user space is an oops in spite of an exception table. Memory of any other provider, vmalloc
- * included, is in an xarray indexed by page number: it needs no struct page and
- * no walk of page tables that others may be changing. The memory a foreign
- * pointer points at is never read.
+ * The pages of the `pages' provider name their owner in struct page's private word,
+ * and their pool in lru.next beside it. So a free that passes costs one cache line of
+ * metadata. A foreign page may hold anything in both words. The fast path of a cache
+ * compares the first with the cache it was told. That of pym_free() was told nothing:
+ * there the word is the class mixed with a secret, and lru.prev must be the class
+ * itself, before anything behind it is believed. The slow path believes the pointer to
+ * the pool if what it names can be read (fault-safely, as all of this is) and carries
+ * a cookie made from its own address and a secret, and if that pool contains the
+ * address. An address must be in the kernel's half before its struct page is looked
+ * for: a fault on an address of user space is an oops in spite of an exception table.
+ * Memory of any other provider, vmalloc included, is in an xarray indexed by page
+ * number: it needs no struct page and no walk of page tables that others may be
+ * changing. The memory a foreign pointer points at is never read.
  * Descriptors are freed after an RCU grace period, and every lookup is made
  * under rcu_read_lock(), so a bad free may race with anything.
  *
@@ -140,6 +155,8 @@
  *	cache->lock	raw spinlock, irqs off: the cache's lists, counters, and the
  *			insides of the pools it owns
  *	shard->lock	raw spinlock, irqs off: pass-through records by address
+ *	filling.lock	raw spinlock, irqs off: the blocks freed on a CPU that wait for
+ *			RCU readers; a leaf
  *	heap->lock	raw spinlock, irqs off: arenas, masks, buckets, the ledger,
  *			pass-through records by heap
  * cache->lock and shard->lock are never held together. A pool's owner changes
@@ -153,7 +170,9 @@
  * -----------
  * Task, softirq and hardirq may allocate and free. What a free makes
  * releasable is given back at once if the provider is atomic, else by a work
- * item. NMI: allocation returns NULL, a free is reported and the block kept.
+ * item. NMI: allocation gives what the front has, or a block of a used pool if the
+ * cache's lock is free, else NULL; a free goes to the front, or waits for an irq_work
+ * that the NMI raises.
  * A front is used by its CPU alone, with preemption off and its busy byte set. An
  * interrupt that finds the byte set goes to the pools instead; one that comes
  * before it is set is done before we go on, which is why n is read after. Between
@@ -176,6 +195,8 @@
  *   must not cost 256 KiB.
  * - Ownership is proved through struct page or the index, never by reading
  *   memory that may be somebody else's.
+ * - Within a cache the fullest pool gives first, to within a factor of two; CPython
+ *   takes the last one that was full.
  * - The limit is hard and counts everything; pass-through blocks are known.
  * - A failing shrinking realloc returns the old block: it is large enough.
  *
@@ -688,6 +709,7 @@ void *pym_alloc_slow(struct pym_cache *cache, gfp_t gfp, unsigned long ip);
 struct pym_pool *pym_find_block(struct pym_cache *cache, const void *p, unsigned long ip);
 void pym_free_later(struct pym_cache *cache, const void *p, unsigned long ip);
 void pym_free_sync(void);
+void pym_free_init(void);
 struct pym_heap *pym_free_to_front(struct pym_cache *cache, struct pym_pool *pool,
 				   void *p, unsigned long ip);
 

@@ -10,6 +10,7 @@ static int __init pym_init(void)
 	BUILD_BUG_ON(BITS_PER_LONG != 64);
 	pym_provider_init();
 	pym_large_init();
+	pym_free_init();
 	pym_debugfs_init();
 	pym_observer = &pym_debugfs_observer;
 	err = pym_rcu_init();

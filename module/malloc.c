@@ -76,12 +76,17 @@ static noinline void *malloc_unhooked(struct pym_heap *heap, size_t n, gfp_t gfp
 
 static void *hooked_malloc(struct pym_heap *heap, size_t n, gfp_t gfp, unsigned long ip);
 
-void *__pym_malloc_slow(struct pym_heap *heap, size_t n, gfp_t gfp)
+static noinline void *malloc_slow(struct pym_heap *heap, size_t n, gfp_t gfp, unsigned long ip)
 {
 	heap = heap ?: pym_default_heap;
 	if (has_hooks())
-		return hooked_malloc(heap, n, gfp, _RET_IP_);
-	return malloc_unhooked(heap, n, gfp, _RET_IP_);
+		return hooked_malloc(heap, n, gfp, ip);
+	return malloc_unhooked(heap, n, gfp, ip);
+}
+
+void *__pym_malloc_slow(struct pym_heap *heap, size_t n, gfp_t gfp)
+{
+	return malloc_slow(heap, n, gfp, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(__pym_malloc_slow);
 
@@ -157,18 +162,18 @@ void pym_free_from(const void *p, unsigned long ip)
 }
 
 /* What no front takes at once. */
-static noinline void free_slow(const void *p)
+static noinline void free_slow(const void *p, unsigned long ip)
 {
 	struct pym_cache *cache;
 
 	if (has_hooks()) {
-		hooked_free(p, _RET_IP_);
+		hooked_free(p, ip);
 		return;
 	}
 	if (!p)
 		return;
 	if (unlikely(in_nmi())) {
-		pym_free_later(NULL, p, _RET_IP_);
+		pym_free_later(NULL, p, ip);
 		return;
 	}
 	/* Most often the front was full, and nothing else was the matter. */
@@ -176,7 +181,7 @@ static noinline void free_slow(const void *p)
 	if (!cache || !at_hot_slot(p, cache) || is_remote(p) ||
 	    cache->head.front == &pym_no_front ||
 	    !pym_front_to_depot(cache) || !front_push(cache->head.front, p))
-		free_unhooked(p, _RET_IP_);
+		free_unhooked(p, ip);
 }
 
 /* What a live block is; @owner is NULL for a pass-through block. */
@@ -463,12 +468,12 @@ notrace void *__pym_malloc(struct pym_heap *heap, size_t n, gfp_t gfp)
 	if (unlikely(!heap))
 		heap = pym_default_heap;
 	if (unlikely(n > PYM_SMALL_MAX))
-		return __pym_malloc_slow(heap, n, gfp);
+		return malloc_slow(heap, n, gfp, _RET_IP_);
 	/* By a pointer: the index has been checked. */
 	hot = heap->head.hot;
 	block = __pym_front_pop(READ_ONCE(hot[DIV_ROUND_UP(n, PYM_ALIGN)]));
 	if (unlikely(!block))
-		return __pym_malloc_slow(heap, n, gfp);
+		return malloc_slow(heap, n, gfp, _RET_IP_);
 	if (__pym_unfinished(gfp))
 		return __pym_malloc_finish(heap, n, gfp, block);
 	return block;
@@ -503,7 +508,7 @@ notrace void pym_free(const void *p)
 	/* A heap with hooks has no front that would take it. */
 	if (unlikely(!cache) || unlikely(!at_hot_slot(p, cache)) || is_remote(p) ||
 	    unlikely(!front_push(cache->head.front, p)))
-		free_slow(p);
+		free_slow(p, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(pym_free);
 

@@ -538,7 +538,7 @@ void *pym_realloc(struct pym_heap *heap, void *p, size_t n, gfp_t gfp) __must_ch
  * A pointer that is not a live block from pym_malloc() is reported and counted;
  * nothing else happens then.
  *
- * Context: Any, except NMI.
+ * Context: as pym_cache_free().
  */
 void pym_free(const void *p);
 

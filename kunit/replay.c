@@ -112,35 +112,73 @@ static long arena_pages(void)
  * A kernel that has booted has room left in its slabs, and would serve a trace
  * from it for nothing. So before a run the room is used up, in every kmalloc()
  * bucket and for both allocators alike: until more slabs in a row have been
- * handed out from first object to last than SLUB keeps empty ones (at most 10
- * for a node, and about 30 for a CPU). The blocks are linked through their first
- * word.
+ * handed out to the last object than SLUB keeps empty ones (at most 10 for a
+ * node, and about 30 for a CPU). Since Linux 7.0 objects pass through per-CPU
+ * arrays of up to 60, filled from several slabs and emptied from their end: the
+ * objects of a slab come near each other, but not one after the other. A slab
+ * that has given nothing for some time, and not everything before, had been in
+ * use. The blocks are linked through their first word.
  */
 #define FRESH_SLABS	48
+#define NEAR		128		/* blocks: more than two such arrays */
+#define OPEN_SLABS	16
+
+struct open_slab {
+	struct page *slab;		/* NULL: nothing here */
+	unsigned int seen;		/* its objects so far */
+	unsigned long last;		/* when the last of them came */
+};
+
+/* Counts one object of a slab in; true if it was the last one of a whole slab. */
+static bool slab_is_whole(struct open_slab *open, struct page *slab, size_t bucket,
+			  unsigned long now, bool *in_use)
+{
+	struct open_slab *mine = NULL, *oldest = open, *o;
+
+	for (o = open; o < open + OPEN_SLABS; o++) {
+		if (o->slab && now - o->last > NEAR) {
+			o->slab = NULL;
+			*in_use = true;
+		}
+		if (o->slab == slab)
+			mine = o;
+		if (!o->slab || (oldest->slab && o->last < oldest->last))
+			oldest = o;
+	}
+	if (!mine) {
+		mine = oldest;
+		if (mine->slab)
+			*in_use = true;
+		mine->slab = slab;
+		mine->seen = 0;
+	}
+	mine->last = now;
+	if (++mine->seen < page_size(slab) / bucket)
+		return false;
+	mine->slab = NULL;
+	return true;
+}
 
 static void use_up_bucket(size_t bucket, void **ballast)
 {
-	unsigned int in_a_row = 0, whole = 0;
-	struct page *slab = NULL;
+	struct open_slab open[OPEN_SLABS] = {};
+	unsigned int whole = 0;
+	unsigned long now;
 
-	while (whole < FRESH_SLABS) {
+	for (now = 0; whole < FRESH_SLABS; now++) {
 		void **p = kmalloc(bucket, GFP_KERNEL);
+		bool in_use = false;
 
 		if (!p)
 			return;
 		*p = *ballast;
 		*ballast = p;
-		if (virt_to_head_page(p) != slab) {
-			if (in_a_row)
-				whole = 0;
-			slab = virt_to_head_page(p);
-			in_a_row = 0;
-		}
-		if (++in_a_row == page_size(slab) / bucket) {
+		if (slab_is_whole(open, virt_to_head_page(p), bucket, now, &in_use))
 			whole++;
-			in_a_row = 0;
-			slab = NULL;
-		}
+		if (in_use)
+			whole = 0;
+		if (!(now % 4096))
+			cond_resched();
 	}
 }
 

@@ -5,8 +5,8 @@
 
 #include <linux/version.h>
 
-/* <kunit/visibility.h> came with Linux 6.3 (6.2 has KUnit, but no such header). */
-#if IS_ENABLED(CONFIG_KUNIT) && LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+/* <kunit/visibility.h> came with Linux 6.3, and with stable releases before it. */
+#if IS_ENABLED(CONFIG_KUNIT) && __has_include(<kunit/visibility.h>)
 #include <kunit/visibility.h>
 #else
 #define EXPORT_SYMBOL_IF_KUNIT(...)

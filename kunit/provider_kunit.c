@@ -274,7 +274,7 @@ static void called_without_the_registry(struct kunit *test)
 	struct pymt_heap *th = pymt_open(test, PYMT_SPLIT, NULL);
 
 	if (!IS_ENABLED(CONFIG_LOCKDEP))
-		kunit_skip(test, "needs lockdep to see it");
+		kunit_skip(test, "needs CONFIG_LOCKDEP to see it");
 	pymt_malloc(test, th->heap, 100);
 	pym_heap_shrink(th->heap);
 	KUNIT_EXPECT_EQ_MSG(test, th->provider->in_registry, 0, "alloc, shrink");

@@ -72,7 +72,7 @@ static __always_inline bool front_push(struct pym_front __percpu *front, const v
 	if (unlikely(n >= raw_cpu_read(front->cap)) || unlikely(slot_is(front, n, block)))
 		goto full;
 	slot_write_above(front, n, block);
-	raw_cpu_add(front->n, 1);
+	raw_cpu_write(front->n, n + 1);
 	raw_cpu_add(front->frees, 1);
 	__pym_front_leave(front);
 	preempt_enable();

@@ -79,12 +79,13 @@ static __always_inline bool __pym_front_enter(struct pym_front __percpu *front)
 	return first;
 }
 
-static __always_inline void *__pym_slot_read(struct pym_front __percpu *front, unsigned long n)
+static __always_inline void *__pym_slot_read_above(struct pym_front __percpu *front,
+						    unsigned long n)
 {
 	void *block;
 
 	asm volatile("movq	" __PYM_SLOT ", %[block]"
-		     : [block] "=r" (block) : __PYM_SLOT_INPUTS(0));
+		     : [block] "=r" (block) : __PYM_SLOT_INPUTS(1));
 	return block;
 }
 #else
@@ -96,9 +97,10 @@ static __always_inline bool __pym_front_enter(struct pym_front __percpu *front)
 	return first;
 }
 
-static __always_inline void *__pym_slot_read(struct pym_front __percpu *front, unsigned long n)
+static __always_inline void *__pym_slot_read_above(struct pym_front __percpu *front,
+						    unsigned long n)
 {
-	return raw_cpu_read(front->slot[n]);
+	return raw_cpu_read(front->slot[n + 1]);
 }
 #endif
 
@@ -124,10 +126,11 @@ static __always_inline void *__pym_front_pop(struct pym_front __percpu *front)
 	if (unlikely(!__pym_front_enter(front)))
 		goto busy;
 	n = raw_cpu_read(front->n);
-	if (unlikely(!n))
+	if (unlikely(__builtin_sub_overflow(n, 1UL, &n)))
 		goto empty;
-	block = __pym_slot_read(front, n);
-	raw_cpu_add(front->n, -1);
+	block = __pym_slot_read_above(front, n);
+	/* Not by a decrement in memory: loads wait longer for what one has stored. */
+	raw_cpu_write(front->n, n);
 	__pym_front_leave(front);
 	preempt_enable();
 	/* So that the caller's test of what we return is no second test. */

@@ -231,7 +231,7 @@ static __always_inline bool fifo(const enum bench_api api, const enum bench_side
 	return i == BLOCKS;
 }
 
-/* Go on on the @nth CPU, and wait until the one that is left has nothing to do. */
+/* Go to the @nth CPU, and wait until the one that is left has nothing to do. */
 static void go_to(unsigned int nth)
 {
 	unsigned int cpu = cpumask_first(cpu_online_mask);

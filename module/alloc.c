@@ -327,16 +327,33 @@ static noinline void *finish_rare(struct pym_cache *cache, gfp_t gfp, void *mark
 	return prepare_block(cache, marked, gfp);
 }
 
-notrace void *__pym_alloc_finish(struct pym_cache *cache, gfp_t gfp, void *slot)
+/**
+ * pym_alloc_finish() - what a block from a front may need before it is used
+ * @cache: the cache
+ * @gfp: allocation flags, of which some are out of the ordinary, unless everything
+ *	is to be cleared
+ * @marked: the block, as it was in the front
+ * @ip: the caller
+ *
+ * Context: as pym_cache_alloc().
+ * Return: the block, or NULL if the flags are refused.
+ */
+notrace void *pym_alloc_finish(struct pym_cache *cache, gfp_t gfp, void *marked,
+			       unsigned long ip)
 {
 	unsigned int n = cache->clear;
 
 	if (unlikely(gfp & REFUSED_GFP) || unlikely(n - 4 > 32 - 4))
-		return finish_rare(cache, gfp, slot, _RET_IP_);
-	if (unlikely(pym_marked(slot, PYM_ZERO)))
-		return pym_unmarked(slot);
-	clear_words(slot, n);
-	return slot;
+		return finish_rare(cache, gfp, marked, ip);
+	if (unlikely(pym_marked(marked, PYM_ZERO)))
+		return pym_unmarked(marked);
+	clear_words(marked, n);
+	return marked;
+}
+
+notrace void *__pym_alloc_finish(struct pym_cache *cache, gfp_t gfp, void *marked)
+{
+	return pym_alloc_finish(cache, gfp, marked, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(__pym_alloc_finish);
 

@@ -523,10 +523,10 @@ static inline bool pym_pool_has_room(const struct pym_pool *pool, unsigned int c
 
 /*
  * A block that nobody has yet, and what is known of it, in one word; blocks are
- * aligned to 8 bytes. In a front and its depot the first mark is used if every
- * allocation looks at it, with init_on_alloc; the second never.
+ * aligned to 8 bytes. PYM_ZERO says that it reads as zero; in a front and its depot
+ * it is used only with init_on_alloc, when every allocation looks at it, and
+ * PYM_CARVED never.
  */
-#define PYM_ZERO	1UL		/* it reads as zero */
 #define PYM_CARVED	2UL		/* it is handed out for the first time */
 #define PYM_MARKS	3UL
 
@@ -700,6 +700,7 @@ void pym_front_exit(void);
 
 bool pym_gfp_ok(gfp_t gfp, unsigned long ip);
 void *pym_alloc_slow(struct pym_cache *cache, gfp_t gfp, unsigned long ip);
+void *pym_alloc_finish(struct pym_cache *cache, gfp_t gfp, void *marked, unsigned long ip);
 
 /* --------------------------------------------------------------- free.c -- */
 

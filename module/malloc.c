@@ -90,12 +90,17 @@ void *__pym_malloc_slow(struct pym_heap *heap, size_t n, gfp_t gfp)
 }
 EXPORT_SYMBOL_GPL(__pym_malloc_slow);
 
-noinline notrace void *__pym_malloc_finish(struct pym_heap *heap, size_t n, gfp_t gfp, void *slot)
+static noinline notrace void *malloc_finish(struct pym_heap *heap, size_t n, gfp_t gfp, void *slot,
+					    unsigned long ip)
 {
 	/* A heap that gives from a front has the class, and keeps it. By a pointer: no bounds. */
 	struct pym_cache **class = heap->class;
 
-	return __pym_alloc_finish(class[pym_size_to_class(n)], gfp, slot);
+	return pym_alloc_finish(class[pym_size_to_class(n)], gfp, slot, ip);
+}
+void *__pym_malloc_finish(struct pym_heap *heap, size_t n, gfp_t gfp, void *slot)
+{
+	return malloc_finish(heap, n, gfp, slot, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(__pym_malloc_finish);
 
@@ -460,7 +465,8 @@ static void hooked_free(const void *p, unsigned long ip)
 
 /* ------------------------------------------------------------ public API -- */
 
-notrace void *__pym_malloc(struct pym_heap *heap, size_t n, gfp_t gfp)
+static __always_inline void *do_malloc(struct pym_heap *heap, size_t n, gfp_t gfp,
+				       unsigned long ip)
 {
 	struct pym_front __percpu **hot;
 	void *block;
@@ -468,15 +474,20 @@ notrace void *__pym_malloc(struct pym_heap *heap, size_t n, gfp_t gfp)
 	if (unlikely(!heap))
 		heap = pym_default_heap;
 	if (unlikely(n > PYM_SMALL_MAX))
-		return malloc_slow(heap, n, gfp, _RET_IP_);
+		return malloc_slow(heap, n, gfp, ip);
 	/* By a pointer: the index has been checked. */
 	hot = heap->head.hot;
 	block = __pym_front_pop(READ_ONCE(hot[DIV_ROUND_UP(n, PYM_ALIGN)]));
 	if (unlikely(!block))
-		return malloc_slow(heap, n, gfp, _RET_IP_);
+		return malloc_slow(heap, n, gfp, ip);
 	if (__pym_unfinished(gfp))
-		return __pym_malloc_finish(heap, n, gfp, block);
+		return malloc_finish(heap, n, gfp, block, ip);
 	return block;
+}
+
+notrace void *__pym_malloc(struct pym_heap *heap, size_t n, gfp_t gfp)
+{
+	return do_malloc(heap, n, gfp, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(__pym_malloc);
 
@@ -489,7 +500,7 @@ void *pym_calloc(struct pym_heap *heap, size_t n, size_t size, gfp_t gfp)
 		return hooked_calloc(heap ?: pym_default_heap, n, size, gfp, _RET_IP_);
 	if (check_mul_overflow(n, size, &bytes))
 		return fail(heap ?: pym_default_heap, -ENOMEM, SIZE_MAX);
-	return __pym_malloc(heap, bytes, gfp | __GFP_ZERO);
+	return do_malloc(heap, bytes, gfp | __GFP_ZERO, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(pym_calloc);
 

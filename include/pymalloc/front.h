@@ -147,6 +147,26 @@ busy:
 	return NULL;
 }
 
+/* The mark of a slot whose block is known to read as zero; with init_on_alloc only. */
+#define PYM_ZERO	1UL
+
+/* Up to so many bytes are cleared in line if their number is a constant. */
+#define PYM_CLEAR_IN_LINE	128
+
+/* Clear what a front gave, which is PYM_CLEAR_IN_LINE bytes at most. */
+static __always_inline void *__pym_cleared(void *marked, size_t n)
+{
+	unsigned long *p = marked;
+	size_t i;
+
+	if (unlikely((unsigned long)marked & PYM_ZERO))
+		return marked - PYM_ZERO;
+#pragma GCC unroll 16
+	for (i = 0; i < DIV_ROUND_UP(n, sizeof(long)); i++)
+		WRITE_ONCE(p[i], 0);
+	return marked;
+}
+
 /* Is a block from the front not all there is to an allocation? */
 static __always_inline bool __pym_unfinished(gfp_t gfp)
 {

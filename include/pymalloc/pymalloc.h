@@ -501,7 +501,11 @@ static __always_inline void *pym_malloc(struct pym_heap *heap, size_t n, gfp_t g
 	block = __pym_front_pop(((struct pym_heap_head *)heap)->hot[DIV_ROUND_UP(n, 8)]);
 	if (unlikely(!block))
 		return __pym_malloc_slow(heap, n, gfp);
-	return __pym_unfinished(gfp) ? __pym_malloc_finish(heap, n, gfp, block) : block;
+	if (!__pym_unfinished(gfp))
+		return block;
+	if (n && n <= PYM_CLEAR_IN_LINE && !(gfp & GFP_ZONEMASK))
+		return __pym_cleared(block, n);
+	return __pym_malloc_finish(heap, n, gfp, block);
 }
 
 /**

@@ -6,6 +6,7 @@
  * such a context is caught by might_alloc() is not tried: the splat would be in
  * the log of every good run.
  */
+#include <linux/delay.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <linux/workqueue.h>
@@ -30,7 +31,9 @@ struct job {
 	struct pym_cache *cache;
 	void *block, *small, *large, *given[3];
 	void *many[40];
+	void **array;
 	size_t bulk;
+	unsigned long foreign, doubled;	/* reports before */
 };
 
 static struct job *new_job(struct kunit *test, enum pymt_kind kind)
@@ -42,6 +45,8 @@ static struct job *new_job(struct kunit *test, enum pymt_kind kind)
 	job->cache = pymt_cache(test, job->th->heap, 512);
 	if (job->th->provider)
 		job->th->provider->atomic = true;
+	job->foreign = pym_misuse_count(PYM_MISUSE_FOREIGN);
+	job->doubled = pym_misuse_count(PYM_MISUSE_DOUBLE_FREE);
 	return job;
 }
 
@@ -224,18 +229,78 @@ static void nmi_allocation(struct kunit *test)
 	pymt_expect_same(test, &before, &after);
 }
 
+/* What is freed there is free a moment later, and no misuse. */
 static void nmi_free(struct kunit *test)
 {
 	struct job *job = new_job(test, PYMT_PAGES);
-	struct pym_heap_stats before, after;
+	struct pym_heap_stats stats;
+	unsigned int ms;
 
 	allocate(job);
-	pymt_stats(test, job->th->heap, &before);
 	pymt_call_in(test, PYMT_NMI, free_all, job);
-	pymt_expect_misuse(test, PYM_MISUSE_NMI, 4);
-	pymt_stats(test, job->th->heap, &after);
-	pymt_expect_same(test, &before, &after);
-	free_all(job);
+	for (ms = 0; ms < 2000; ms++) {
+		pym_heap_stats(job->th->heap, &stats);
+		if (!stats.live)
+			break;
+		usleep_range(1000, 1100);
+	}
+	expect_empty(test, job);
+	pymt_check(test, job->th);
+}
+
+/* One NMI can free no more than there is room to remember; the rest is told. */
+static void free_too_many(void *ctx)
+{
+	struct job *job = ctx;
+	unsigned int i;
+
+	for (i = 0; i < PYM_DEFERRED + 3; i++)
+		pym_cache_free(job->cache, job->array[i]);
+}
+
+static void nmi_frees_too_many(struct kunit *test)
+{
+	struct job *job = new_job(test, PYMT_PAGES);
+	unsigned int n = PYM_DEFERRED + 3;
+	struct pym_cache_stats stats;
+
+	job->array = pymt_array(test, n);
+	pymt_take_many(test, job->cache, job->array, n);
+	pymt_call_in(test, PYMT_NMI, free_too_many, job);
+	pymt_expect_misuse(test, PYM_MISUSE_NMI, 3);
+	msleep(20);
+	pym_cache_stats(job->cache, &stats);
+	KUNIT_EXPECT_EQ_MSG(test, stats.live, 3, "what is told is kept");
+	pymt_give_many(job->cache, job->array + PYM_DEFERRED, 3);
+	expect_empty(test, job);
+}
+
+/* What is wrong with a free is told all the same. */
+static void free_twice(void *ctx)
+{
+	struct job *job = ctx;
+
+	pym_cache_free(job->cache, job->block);
+	pym_cache_free(job->cache, job->block);
+	pym_cache_free(job->cache, job);
+	pym_free(job);
+}
+
+static void nmi_misuse(struct kunit *test)
+{
+	struct job *job = new_job(test, PYMT_PAGES);
+	void *keep = pymt_take(test, job->cache);
+	struct pym_cache_stats stats;
+
+	job->block = pymt_take(test, job->cache);
+	pymt_call_in(test, PYMT_NMI, free_twice, job);
+	msleep(20);
+	KUNIT_EXPECT_EQ(test, pym_misuse_count(PYM_MISUSE_FOREIGN) - job->foreign, 2);
+	KUNIT_EXPECT_EQ(test, pym_misuse_count(PYM_MISUSE_DOUBLE_FREE) - job->doubled, 1);
+	pymt_forget_misuse(test);
+	pym_cache_stats(job->cache, &stats);
+	KUNIT_EXPECT_EQ(test, stats.live, 1);
+	pym_cache_free(job->cache, keep);
 	expect_empty(test, job);
 }
 
@@ -248,6 +313,8 @@ static struct kunit_case context_cases[] = {
 	KUNIT_CASE_PARAM(frees_give_back_later, contexts_gen_params),
 	KUNIT_CASE(nmi_allocation),
 	KUNIT_CASE(nmi_free),
+	KUNIT_CASE(nmi_frees_too_many),
+	KUNIT_CASE(nmi_misuse),
 	{}
 };
 

@@ -103,6 +103,7 @@ u64 pymt_seed(struct kunit *test);
 /* Expectations. */
 void pymt_check(struct kunit *test, struct pymt_heap *th);
 void pymt_expect_misuse(struct kunit *test, enum pym_misuse kind, unsigned long n);
+void pymt_forget_misuse(struct kunit *test);
 void pymt_stats(struct kunit *test, struct pym_heap *heap, struct pym_heap_stats *stats);
 void pymt_expect_same(struct kunit *test, const struct pym_heap_stats *before,
 		      const struct pym_heap_stats *after);

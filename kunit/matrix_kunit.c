@@ -52,7 +52,9 @@ static const struct cell cells[] = {
 	CELLS(PYMT_HARDIRQ_TIMER),
 	CELLS(PYMT_RCU_CALLBACK),
 	CELLS(PYMT_WORKQUEUE),
+	CELLS(PYMT_NMI),
 };
+static_assert(ARRAY_SIZE(cells) == PYMT_NR_CONTEXTS * NR_OPS * 2);
 
 static void cell_desc(const struct cell *cell, char *desc)
 {

@@ -525,9 +525,15 @@ static const struct param interrupts[] = {
 	OPS(HARDIRQ, BUSY), OPS(HARDIRQ, COUNT), OPS(SOFTIRQ, BUSY),
 };
 
+/* Anywhere: with a front half changed, with the cache's lock held, or the heap's. */
+static const struct param nmis[] = {
+	OPS(NMI, BUSY), OPS(NMI, COUNT), OPS(NMI, LIVE), OPS(NMI, OWNERS),
+};
+
 static const struct param drains[] = { OPS(OTHER_CPU, BUSY) };
 
 KUNIT_ARRAY_PARAM(interrupts, interrupts, param_desc);
+KUNIT_ARRAY_PARAM(nmis, nmis, param_desc);
 KUNIT_ARRAY_PARAM(drains, drains, param_desc);
 
 static void watch(struct kunit *test, struct nest *nest, enum field field)
@@ -672,6 +678,12 @@ static void nested(struct kunit *test)
 	end(test, nest);
 }
 
+/* The NMI itself at each access. */
+static void in_nmi_too(struct kunit *test)
+{
+	nested(test);
+}
+
 /* Another CPU asks for the front at each access. */
 static void drained(struct kunit *test)
 {
@@ -731,6 +743,7 @@ static const struct kunit_attributes slow = { .speed = KUNIT_SPEED_SLOW };
 
 static struct kunit_case nest_cases[] = {
 	KUNIT_CASE_PARAM_ATTR(nested, interrupts_gen_params, slow),
+	KUNIT_CASE_PARAM_ATTR(in_nmi_too, nmis_gen_params, slow),
 	KUNIT_CASE_PARAM_ATTR(nested_twice, fields_gen_params, slow),
 	KUNIT_CASE_PARAM_ATTR(drained, drains_gen_params, slow),
 	{}

@@ -26,7 +26,7 @@ static inline struct pym_front __percpu *fronts_of(const struct pym_cache *cache
 	return smp_load_acquire(&cache->fronts);
 }
 
-#if defined(CONFIG_X86_64) && defined(CONFIG_SMP)
+#if PYM_X86_64
 static __always_inline bool slot_is(struct pym_front __percpu *front, unsigned long n,
 				    const void *block)
 {
@@ -96,7 +96,7 @@ busy:
 static __always_inline bool plausible(const struct pym_cache *cache, const void *p)
 {
 	if (PYM_LINEAR_PAGES)
-		return (long)((unsigned long)cache & (unsigned long)p) < 0;
+		return PYM_UPPER_HALF((unsigned long)cache & (unsigned long)p);
 	return cache && virt_addr_valid(p);
 }
 
@@ -117,7 +117,7 @@ static __always_inline struct page *page_of(const void *p)
  */
 static __always_inline bool word_is(const unsigned long *p, unsigned long value)
 {
-#if defined(CONFIG_X86_64) && !defined(CONFIG_UML)
+#if PYM_X86_64
 	/* Compares in place and jumps on a fault: gcc 12 has no outputs here. */
 	asm goto("1:	cmpq	%[value], %[word]\n"
 		 "	jne	%l[no]\n"
@@ -135,7 +135,7 @@ no:
 static __always_inline unsigned long read_word(const unsigned long *p)
 {
 	unsigned long word;
-#if defined(CONFIG_X86_64) && !defined(CONFIG_UML)
+#if PYM_X86_64
 	/* Whatever is in the register. */
 	asm("" : "=r" (word));
 	asm volatile("1:	movq	%[p], %[word]\n"

@@ -600,7 +600,7 @@ static inline bool pym_may_sleep(void)
 
 /* See page_of(). */
 #define PYM_LINEAR_PAGES \
-	(IS_ENABLED(CONFIG_X86_64) && !IS_ENABLED(CONFIG_UML) && sizeof(struct page) == 64 && \
+	(PYM_X86_64 && sizeof(struct page) == 64 && \
 	 (IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP) || IS_ENABLED(CONFIG_FLATMEM)))
 
 /* Constants of the running kernel, in one line. */

@@ -18,6 +18,21 @@
 #include <linux/types.h>
 
 /*
+ * x86-64 as a kernel finds it: per-CPU data behind %gs, exception tables, kernel
+ * addresses in the upper half. User-Mode Linux has none of that; where pymalloc is
+ * measured in it, kunit/as_x86.h lends it what comes to the same.
+ */
+#ifndef PYM_X86_64
+#define PYM_X86_64 \
+	(IS_ENABLED(CONFIG_X86_64) && IS_ENABLED(CONFIG_SMP) && !IS_ENABLED(CONFIG_UML))
+#endif
+
+/* Is this an address of the kernel's half? */
+#ifndef PYM_UPPER_HALF
+#define PYM_UPPER_HALF(address)	((long)(address) < 0)
+#endif
+
+/*
  * The per-CPU front of a cache: blocks that are live to their pools and free to
  * everybody else. Only its CPU touches it, with preemption off and busy set, or
  * an IPI there, or whoever drains a CPU that is dead. n is read after busy is
@@ -53,7 +68,7 @@ struct pym_heap_head {
 /* Flags that make an allocation more than a block from the front. */
 #define PYM_GFP_MORE	(GFP_ZONEMASK | __GFP_ZERO)
 
-#if defined(CONFIG_X86_64) && defined(CONFIG_SMP)
+#if PYM_X86_64
 /*
  * This CPU's front, through the segment, one field at a time: cheaper than forming
  * its address. A slot is addressed as it is here, because the compiler would compute

@@ -5,6 +5,8 @@
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
 #include <linux/random.h>
+#include <linux/sched.h>
+#include <linux/topology.h>
 #include <linux/vmalloc.h>
 #include "fixture.h"
 
@@ -289,7 +291,11 @@ int pymt_init_bare(struct kunit *test)
 	pym_heap_stats(NULL, &stats);
 	fixture->default_live = stats.live;
 	test->priv = fixture;
-	return 0;
+	/*
+	 * On one node a case knows which arena, pool and block comes next. Cases that
+	 * want another move themselves.
+	 */
+	return set_cpus_allowed_ptr(current, cpumask_of_node(numa_node_id()));
 }
 
 int pymt_init(struct kunit *test)

@@ -164,9 +164,13 @@ static unsigned int get_blocks(struct pym_cache *cache, gfp_t gfp, int nid, unsi
 	int err;
 
 	err = get_from_node(&r, nid, n, true);
-	if (unlikely(err) && nr_online_nodes > 1 && !(gfp & __GFP_THISNODE) &&
-	    (!get_elsewhere(&r, nid, false) || !get_elsewhere(&r, nid, true)))
-		err = 0;
+	if (unlikely(err) && nr_online_nodes > 1 && !(gfp & __GFP_THISNODE)) {
+		if (!get_elsewhere(&r, nid, false))
+			err = 0;
+		/* Other providers have looked elsewhere themselves. */
+		else if (err == -ENOMEM && !pym_heap_indexed(cache->heap))
+			err = get_elsewhere(&r, nid, true);
+	}
 	done = r.done;
 	if (r.spare.bits)
 		pym_meta_free(cache->heap, r.spare.bits, r.spare.cap / BITS_PER_BYTE);

@@ -94,6 +94,10 @@ do {									\
 		asm volatile("ud2");					\
 } while (0)
 
+/* What the header of consumers asks for. Nobody is ever to be called. */
+#define PYM_PREEMPT_COUNT		as_x86_preempt_count
+#define __pym_preempt_schedule()	asm volatile("ud2")
+
 /* -------------------------------------------------------- static keys -- */
 
 static __always_inline bool as_x86_branch(void)

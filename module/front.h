@@ -65,7 +65,7 @@ static __always_inline bool front_push(struct pym_front __percpu *front, const v
 {
 	unsigned long n;
 
-	preempt_disable();
+	__pym_preempt_disable();
 	if (unlikely(!__pym_front_enter(front)))
 		goto busy;
 	n = raw_cpu_read(front->n);
@@ -75,15 +75,15 @@ static __always_inline bool front_push(struct pym_front __percpu *front, const v
 	raw_cpu_write(front->n, n + 1);
 	raw_cpu_add(front->frees, 1);
 	__pym_front_leave(front);
-	preempt_enable();
+	__pym_preempt_enable();
 	return true;
 full:
 	__pym_front_leave(front);
-	preempt_enable();
+	__pym_preempt_enable();
 	return false;
 busy:
 	__pym_front_nested(front);
-	preempt_enable();
+	__pym_preempt_enable();
 	return false;
 }
 

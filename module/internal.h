@@ -767,6 +767,7 @@ void pym_limit_hit(struct pym_heap *heap, size_t wanted);
 /* ------------------------------------------------------------- malloc.c -- */
 
 void pym_free_from(const void *p, unsigned long ip);
+void pym_malloc_init(void);
 void pym_hooks_drop(struct pym_heap *heap);
 
 /* ------------------------------------------------------------- ledger.c -- */

@@ -16,6 +16,7 @@ static int __init pym_init(void)
 	err = pym_rcu_init();
 	if (err)
 		goto no_rcu;
+	pym_malloc_init();
 	err = pym_heap_init();
 	if (err)
 		goto no_heap;

@@ -512,9 +512,46 @@ void *pym_realloc(struct pym_heap *heap, void *p, size_t n, gfp_t gfp)
 }
 EXPORT_SYMBOL_GPL(pym_realloc);
 
+/*
+ * The first word that class_of() found on this CPU last. A page that has it belongs
+ * to the same class, which is then known without having been read from the page: the
+ * front, and the next allocation from it, need not wait for that. It may be of a class
+ * that is gone; no page has it then.
+ */
+static DEFINE_PER_CPU(unsigned long, recent_word);
+
+/**
+ * pym_malloc_init() - begin with a word that no page has
+ *
+ * Context: Before the first heap is made, after pym_provider_init().
+ */
+void pym_malloc_init(void)
+{
+	int cpu;
+
+	/* Of no class: should a page have it, then NULL is what it leads to. */
+	for_each_possible_cpu(cpu)
+		per_cpu(recent_word, cpu) = pym_direct.secret;
+}
+
+/* class_of() of what is mostly of the same class as the block before. */
+static __always_inline struct pym_cache *class_of_another(const void *p)
+{
+	unsigned long word = raw_cpu_read(recent_word);
+	struct pym_cache *cache;
+
+	if (PYM_LINEAR_PAGES && likely(PYM_UPPER_HALF((unsigned long)p)) &&
+	    word_is(&page_of(p)->private, word))
+		return (struct pym_cache *)(word ^ pym_direct.secret);
+	cache = class_of(p);
+	if (cache)
+		raw_cpu_write(recent_word, (unsigned long)cache ^ pym_direct.secret);
+	return cache;
+}
+
 notrace void pym_free(const void *p)
 {
-	struct pym_cache *cache = class_of(p);
+	struct pym_cache *cache = class_of_another(p);
 
 	/* A heap with hooks has no front that would take it. */
 	if (unlikely(!cache) || unlikely(!at_hot_slot(p, cache)) || is_remote(p) ||

@@ -154,18 +154,12 @@ static __always_inline bool is_owner(const struct pym_cache *cache, const void *
 	return word_is(&page_of(p)->private, (unsigned long)cache);
 }
 
-/*
- * The size class behind a block from pym_malloc(), or NULL if its page does not
- * say so. @p may be any value at all: two words of its struct page must fit each
- * other, which nothing but a page of ours does without knowing the secret.
- */
-static __always_inline struct pym_cache *class_of(const void *p)
+/* struct page of an address that may be any value at all, to be read with care; or NULL. */
+static __always_inline struct page *direct_page(const void *p)
 {
-	struct page *page;
-	unsigned long word;
-
 	if (PYM_LINEAR_PAGES) {
 		unsigned long offset = (unsigned long)p - pym_direct.start;
+		struct page *page;
 
 #ifdef CONFIG_X86_64
 		/* Not in the register that the first word is read into. */
@@ -174,18 +168,36 @@ static __always_inline struct pym_cache *class_of(const void *p)
 		if (unlikely(offset >= pym_direct.size))
 			return NULL;
 		page = (struct page *)((offset >> (PAGE_SHIFT - 6) & ~63UL) + pym_direct.first);
-	} else {
-		if (!virt_addr_valid(p))
-			return NULL;
-		page = virt_to_page(p);
+		/* For the caller's test. */
+		if (!page)
+			__builtin_unreachable();
+		return page;
 	}
-	word = read_word(&page->private) ^ pym_direct.secret;
+	return virt_addr_valid(p) ? virt_to_page(p) : NULL;
+}
+
+/*
+ * The size class that a page is of, or NULL: two words of it must fit each other,
+ * which nothing but a page of ours does without knowing the secret.
+ */
+static __always_inline struct pym_cache *class_of_page(struct page *page)
+{
+	unsigned long word = read_word(&page->private) ^ pym_direct.secret;
+
 	if (unlikely(!word_is((unsigned long *)&page->lru.prev, word)))
 		return NULL;
 	/* A foreign page that has NULL there has not the secret beside it. */
 	if (!word)
 		__builtin_unreachable();
 	return (struct pym_cache *)word;
+}
+
+/* The size class behind a block from pym_malloc(), or NULL if its page does not say so. */
+static __always_inline struct pym_cache *class_of(const void *p)
+{
+	struct page *page = direct_page(p);
+
+	return page ? class_of_page(page) : NULL;
 }
 
 /* Is this offset in a pool the start of a block? See pym_slot_factor(). */

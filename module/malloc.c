@@ -534,29 +534,33 @@ void pym_malloc_init(void)
 		per_cpu(recent_word, cpu) = pym_direct.secret;
 }
 
-/* class_of() of what is mostly of the same class as the block before. */
-static __always_inline struct pym_cache *class_of_another(const void *p)
+/* Free to the front of a class, which @p is a block of if it is at a slot. */
+static __always_inline bool free_to_class(struct pym_cache *cache, const void *p)
 {
-	unsigned long word = raw_cpu_read(recent_word);
-	struct pym_cache *cache;
+	/* A heap with hooks has no front that would take it. */
+	return likely(at_hot_slot(p, cache)) && !is_remote(p) &&
+	       front_push(cache->head.front, p);
+}
 
-	if (PYM_LINEAR_PAGES && likely(PYM_UPPER_HALF((unsigned long)p)) &&
-	    word_is(&page_of(p)->private, word))
-		return (struct pym_cache *)(word ^ pym_direct.secret);
-	cache = class_of(p);
-	if (cache)
+/* Of another class than the block freed before it on this CPU, or not simple. */
+static noinline void free_other(const void *p, unsigned long ip)
+{
+	struct pym_cache *cache = class_of(p);
+
+	if (likely(cache))
 		raw_cpu_write(recent_word, (unsigned long)cache ^ pym_direct.secret);
-	return cache;
+	if (unlikely(!cache) || !free_to_class(cache, p))
+		free_slow(p, ip);
 }
 
 notrace void pym_free(const void *p)
 {
-	struct pym_cache *cache = class_of_another(p);
+	unsigned long word = raw_cpu_read(recent_word);
+	struct page *page = direct_page(p);
 
-	/* A heap with hooks has no front that would take it. */
-	if (unlikely(!cache) || unlikely(!at_hot_slot(p, cache)) || is_remote(p) ||
-	    unlikely(!front_push(cache->head.front, p)))
-		free_slow(p, _RET_IP_);
+	if (unlikely(!page) || !word_is(&page->private, word) ||
+	    !free_to_class((struct pym_cache *)(word ^ pym_direct.secret), p))
+		free_other(p, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(pym_free);
 

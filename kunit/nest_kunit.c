@@ -622,7 +622,7 @@ static struct nest *begin(struct kunit *test, bool general, enum field field)
 	nest->base_frees = s.frees;
 	while (nest->nr_live < MAX_LIVE / 2)
 		enter(nest, take_one(nest, GFP_KERNEL));
-	KUNIT_ASSERT_NOT_NULL(test, (void __force *)nest->cache->fronts);
+	KUNIT_ASSERT_TRUE(test, !!nest->cache->fronts);
 	nest->front = per_cpu_ptr(nest->cache->fronts, raw_smp_processor_id());
 	watch(test, nest, field);
 	watchpoint(test, nest, field);

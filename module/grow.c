@@ -156,6 +156,7 @@ static struct pym_pool *reserve_hole(struct pym_heap *heap, struct pym_order *or
 					     ~arena->reserved)];
 		arena->reserved |= BIT_ULL(pool->index);
 		order->holes_total--;
+		heap->acct.moves++;
 		pym_arena_place(heap, order, arena);
 	}
 	raw_spin_unlock_irqrestore(&heap->lock, flags);
@@ -181,6 +182,7 @@ static struct pym_pool *reserve_new(struct pym_heap *heap, struct pym_order *ord
 	insert_arena(heap, order, arena);
 	arena->reserved = 1;
 	order->holes_total += npools - 1;
+	heap->acct.moves++;
 	pym_arena_place(heap, order, arena);
 	raw_spin_unlock_irqrestore(&heap->lock, flags);
 	return &arena->pools[0];
@@ -242,6 +244,7 @@ unreserve:
 	raw_spin_lock_irqsave(&heap->lock, flags);
 	arena->reserved &= ~bit;
 	order->holes_total++;
+	heap->acct.moves++;
 	pym_arena_place(heap, order, arena);
 	raw_spin_unlock_irqrestore(&heap->lock, flags);
 	pym_heap_reap(heap);

@@ -248,10 +248,15 @@ static void drain(struct pym_heap *heap)
 
 size_t pym_heap_shrink(struct pym_heap *heap)
 {
+	size_t bytes;
+
 	might_sleep();
 	heap = heap ?: pym_default_heap;
 	drain(heap);
-	return pym_heap_trim(heap);
+	bytes = pym_heap_trim(heap);
+	/* What frees before us have left to it is given back now, too. */
+	flush_work(&heap->reap_work);
+	return bytes;
 }
 EXPORT_SYMBOL_GPL(pym_heap_shrink);
 

@@ -403,7 +403,7 @@ struct pym_account {
 	size_t pass_through;
 	size_t in_flight;		/* charged, not yet one of the others */
 	size_t high;			/* highest held */
-	u64 moves;			/* changes of any of these or of an owner */
+	u64 moves;			/* changes of these, of owners, of holes */
 };
 
 struct pym_heap {

@@ -301,8 +301,14 @@ void *pym_cache_alloc_node(struct pym_cache *cache, gfp_t gfp, int node)
 {
 	void *marked;
 
-	if (node == NUMA_NO_NODE || (pym_nr_nodes() == 1 && !node))
+	if (cache && (node == NUMA_NO_NODE || node == numa_mem_id())) {
+		/* We may move meanwhile, as the caller may have before. */
+		marked = __pym_front_pop(cache->head.front);
+		if (marked)
+			return __pym_unfinished(gfp) ?
+			       pym_alloc_finish(cache, gfp, marked, _RET_IP_) : marked;
 		return pym_alloc_slow(cache, gfp, _RET_IP_);
+	}
 	if (!may_alloc(cache, &gfp, _RET_IP_) || in_nmi())
 		return NULL;
 	if (node < 0 || node >= pym_nr_nodes()) {

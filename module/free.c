@@ -28,20 +28,17 @@ struct pym_heap *pym_free_to_front(struct pym_cache *cache, struct pym_pool *poo
 
 	if (!fronts_of(cache) || !slot_start(p - pool->base, cache))
 		return pym_pool_free(pool, cache, p, ip);
-	if (static_branch_unlikely(&pym_many_nodes) &&
-	    pool->arena->nid != numa_mem_id()) {
-		if (cache->clear && want_init_on_free())
-			memset(p, 0, cache->size);
-		if (pym_front_send_home(cache, p, &reap))
-			return reap ? cache->heap : NULL;
-		return pym_pool_free(pool, cache, p, ip);
-	}
 	if (unlikely(pym_front_has_on_top(cache, p))) {
 		pym_report_block(PYM_MISUSE_DOUBLE_FREE, "block is free already", pool, p, ip);
 		return NULL;
 	}
 	if (cache->clear && want_init_on_free())
 		memset(p, 0, cache->size);
+	if (static_branch_unlikely(&pym_many_nodes) && pool->arena->nid != numa_mem_id()) {
+		if (pym_front_send_home(cache, p, &reap))
+			return reap ? cache->heap : NULL;
+		return pym_pool_free(pool, cache, p, ip);
+	}
 	if (pym_front_push(cache, p))
 		return NULL;
 	reap = pym_front_flush(cache);

@@ -522,12 +522,12 @@ bool pym_front_push(struct pym_cache *cache, void *block)
 }
 
 /**
- * pym_front_has_on_top() - was this the last block freed here
+ * pym_front_has_on_top() - was this the last block freed here, of this node or others
  * @cache: the cache
  * @block: the block
  *
  * Context: Any.
- * Return: true if it is on top of this CPU's front.
+ * Return: true if it is on top of this CPU's front, or the last of its outbox.
  */
 bool pym_front_has_on_top(struct pym_cache *cache, const void *block)
 {
@@ -540,6 +540,8 @@ bool pym_front_has_on_top(struct pym_cache *cache, const void *block)
 	preempt_disable();
 	front = this_cpu_ptr(fronts);
 	has = pym_unmarked(READ_ONCE(front->slot[READ_ONCE(front->n)])) == block;
+	if (READ_ONCE(front->out))
+		has |= READ_ONCE(front->slot[front->cap + READ_ONCE(front->out)]) == block;
 	preempt_enable();
 	return has;
 }
@@ -569,7 +571,7 @@ static unsigned int take_out(struct pym_front *front, void **blocks)
  * Some are gathered, so that their pools are visited with one hold of the lock.
  *
  * Context: Any but NMI, no lock of ours held.
- * Return: false if the front is busy, or has this block as its last already.
+ * Return: false if the front is busy.
  */
 bool pym_front_send_home(struct pym_cache *cache, void *block, bool *reap)
 {
@@ -586,8 +588,7 @@ bool pym_front_send_home(struct pym_cache *cache, void *block, bool *reap)
 	front->busy = 0;
 	barrier();
 	/* An interrupt may have filled it before we set busy: the test comes after. */
-	ok = front->out < OUTBOX &&
-	     (!front->out || front->slot[front->cap + front->out] != block);
+	ok = front->out < OUTBOX;
 	if (ok) {
 		front->slot[front->cap + ++front->out] = block;
 		front->frees++;

@@ -16,7 +16,10 @@
 
 /* Blocks of any caches that wait for the same grace period. */
 struct batch {
-	struct rcu_head rcu;
+	union {
+		struct rcu_head rcu;	/* while it waits */
+		struct batch *next;	/* while it is in reserve */
+	};
 	unsigned int n;
 	int reserve_of;			/* CPU, or -1 if it was allocated */
 	struct {
@@ -29,6 +32,9 @@ struct batch {
 #define BATCH_ENTRIES	((BATCH_BYTES - sizeof(struct batch)) / \
 			 sizeof_field(struct batch, entry[0]))
 
+/* Where interrupts may not allocate they use these alone. */
+#define RESERVE		(IS_ENABLED(CONFIG_PREEMPT_RT) ? 8 : 1)
+
 /* How long a batch is open for more, if it does not fill. */
 #define OPEN_JIFFIES	max(HZ / 50, 1)
 
@@ -39,7 +45,7 @@ struct batch {
 struct filling {
 	raw_spinlock_t lock;
 	struct batch *open;
-	struct batch *reserve;		/* for when no other can be had */
+	struct batch *reserve;		/* for when no other can be had, by next */
 	struct delayed_work close;
 };
 
@@ -57,6 +63,7 @@ static void put_batch(struct batch *batch)
 	f = per_cpu_ptr(&filling, batch->reserve_of);
 	batch->n = 0;
 	raw_spin_lock_irqsave(&f->lock, flags);
+	batch->next = f->reserve;
 	f->reserve = batch;
 	raw_spin_unlock_irqrestore(&f->lock, flags);
 }
@@ -112,7 +119,8 @@ static bool open_batch(struct filling *f, struct batch **fresh)
 		*fresh = NULL;
 	} else {
 		f->open = f->reserve;
-		f->reserve = NULL;
+		if (f->open)
+			f->reserve = f->open->next;
 	}
 	return f->open;
 }
@@ -334,6 +342,7 @@ void pym_rcu_sync(struct pym_cache *cache)
 
 int pym_rcu_init(void)
 {
+	unsigned int i;
 	int cpu;
 
 	for_each_possible_cpu(cpu) {
@@ -341,12 +350,18 @@ int pym_rcu_init(void)
 
 		raw_spin_lock_init(&f->lock);
 		INIT_DELAYED_WORK(&f->close, close_work);
-		f->reserve = kzalloc_node(BATCH_BYTES, GFP_KERNEL, cpu_to_node(cpu));
-		if (!f->reserve) {
-			pym_rcu_exit();
-			return -ENOMEM;
+		for (i = 0; i < RESERVE; i++) {
+			struct batch *batch;
+
+			batch = kzalloc_node(BATCH_BYTES, GFP_KERNEL, cpu_to_node(cpu));
+			if (!batch) {
+				pym_rcu_exit();
+				return -ENOMEM;
+			}
+			batch->reserve_of = cpu;
+			batch->next = f->reserve;
+			f->reserve = batch;
 		}
-		f->reserve->reserve_of = cpu;
 	}
 	return 0;
 }
@@ -361,6 +376,11 @@ void pym_rcu_exit(void)
 		if (f->close.work.func)
 			cancel_delayed_work_sync(&f->close);
 		kfree(f->open);
-		kfree(f->reserve);
+		while (f->reserve) {
+			struct batch *batch = f->reserve;
+
+			f->reserve = batch->next;
+			kfree(batch);
+		}
 	}
 }

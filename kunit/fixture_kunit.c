@@ -69,7 +69,7 @@ static void *obtain(struct pymt_provider *tp, size_t size, gfp_t gfp, int node)
 
 	gfp = (gfp & ~__GFP_ZERO) | __GFP_NOWARN;
 	if (!(tp->ops.flags & PYM_PROVIDER_SPLIT))
-		return __vmalloc(size, gfp);
+		return __vmalloc(size, pym_vmalloc_gfp(gfp));
 	page = alloc_pages_node(node, gfp, order);
 	if (!page)
 		return NULL;

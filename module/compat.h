@@ -3,6 +3,7 @@
 #ifndef _PYM_COMPAT_H
 #define _PYM_COMPAT_H
 
+#include <linux/gfp.h>
 #include <linux/version.h>
 
 /* <kunit/visibility.h> came with Linux 6.3, and with stable releases before it. */
@@ -11,5 +12,15 @@
 #else
 #define EXPORT_SYMBOL_IF_KUNIT(...)
 #endif
+
+/* Since Linux 6.19 __vmalloc() warns of flags that it does nothing with. */
+static inline gfp_t pym_vmalloc_gfp(gfp_t gfp)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)
+	gfp &= GFP_USER | GFP_ATOMIC | GFP_NOWAIT | __GFP_ACCOUNT | __GFP_ZERO |
+	       __GFP_NORETRY | __GFP_RETRY_MAYFAIL | __GFP_NOFAIL | __GFP_NOLOCKDEP;
+#endif
+	return gfp;
+}
 
 #endif /* _PYM_COMPAT_H */

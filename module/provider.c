@@ -53,7 +53,7 @@ static void *vmalloc_alloc(void *ctx, size_t size, gfp_t gfp, int node)
 	 * __vmalloc() honours the mask and places its pages by the memory policy;
 	 * vmalloc_node() would be the other way round.
 	 */
-	return __vmalloc(size, gfp & ~__GFP_THISNODE);
+	return __vmalloc(size, pym_vmalloc_gfp(gfp & ~__GFP_THISNODE));
 }
 
 static void vmalloc_free(void *ctx, void *addr, size_t size)

@@ -8,8 +8,10 @@
  * balance in itself.
  */
 #include <linux/cpumask.h>
+#include <linux/delay.h>
 #include <linux/hrtimer.h>
 #include <linux/kthread.h>
+#include <linux/nodemask.h>
 #include <linux/prandom.h>
 #include <linux/wait.h>
 #include "within.h"
@@ -55,6 +57,7 @@ struct shared {
 	struct head *ring[RING];	/* by xchg() */
 	wait_queue_head_t wait;
 	unsigned int go;		/* phases that may begin */
+	unsigned int due;		/* phases that are to be read in */
 	atomic_t resting;
 	unsigned int nr_workers;
 	struct worker worker[MAX_WORKERS];
@@ -87,6 +90,14 @@ static bool is_small(const struct head *block)
 	return block->cache < NR_CACHES || block->size <= PYM_SMALL_MAX;
 }
 
+static int any_node(struct rnd_state *rnd)
+{
+	int node = below(rnd, MAX_NUMNODES);
+
+	node = next_node_in(node, node_states[N_MEMORY]);
+	return node < MAX_NUMNODES ? node : first_node(node_states[N_MEMORY]);
+}
+
 static struct head *take(struct shared *shared, struct rnd_state *rnd, gfp_t gfp)
 {
 	u8 cache = below(rnd, NR_CACHES + 2);
@@ -95,7 +106,11 @@ static struct head *take(struct shared *shared, struct rnd_state *rnd, gfp_t gfp
 
 	if (cache < NR_CACHES) {
 		size = shared->cache[cache]->size;
-		block = pym_cache_alloc(shared->cache[cache], gfp);
+		if (below(rnd, 8))
+			block = pym_cache_alloc(shared->cache[cache], gfp);
+		else
+			block = pym_cache_alloc_node(shared->cache[cache], gfp,
+						     below(rnd, 2) ? NUMA_NO_NODE : any_node(rnd));
 	} else {
 		cache = NR_CACHES;
 		size = sizeof(*block) + below(rnd, below(rnd, 16) ? 200 : 1500);
@@ -109,10 +124,15 @@ static struct head *take(struct shared *shared, struct rnd_state *rnd, gfp_t gfp
 	return block;
 }
 
-static void give(struct shared *shared, struct head *block)
+static void give(struct shared *shared, struct rnd_state *rnd, struct head *block)
 {
 	u8 cache = block->cache;
 
+	if (cache < NR_CACHES && !below(rnd, 8)) {
+		/* As it is: a reader may look at it. */
+		pym_cache_free_rcu(shared->cache[cache], block);
+		return;
+	}
 	block->magic = 0;
 	if (cache < NR_CACHES)
 		pym_cache_free(shared->cache[cache], block);
@@ -134,7 +154,7 @@ static enum hrtimer_restart interrupt(struct hrtimer *timer)
 		if (*own) {
 			w->irq_damaged += is_damaged(*own);
 			w->irq_frees += is_small(*own);
-			give(w->shared, *own);
+			give(w->shared, &w->irq_rnd, *own);
 			*own = NULL;
 		} else {
 			*own = take(w->shared, &w->irq_rnd, GFP_ATOMIC | __GFP_NOWARN);
@@ -168,7 +188,7 @@ static void free_own(struct worker *w, struct head **own)
 {
 	w->damaged += is_damaged(*own);
 	w->frees += is_small(*own);
-	give(w->shared, *own);
+	give(w->shared, &w->rnd, *own);
 	*own = NULL;
 }
 
@@ -275,7 +295,8 @@ static int work(void *arg)
 
 	start_interrupts(w);
 	for (phase = 0; phase < RESTS; phase++) {
-		for (i = 0; i < STEPS; i++) {
+		/* And until it has been read meanwhile, if it is to be. */
+		for (i = 0; i < STEPS || READ_ONCE(w->shared->due) > phase; i++) {
 			step(w);
 			cond_resched();
 		}
@@ -343,13 +364,17 @@ static void add_cache(struct pym_cache *cache, struct pym_cache_stats *sum)
 	sum->cached += s.cached;
 }
 
-/* Nobody does anything: the numbers are what they are. */
+/* Nobody does anything, once no reader is waited for: the numbers are what they are. */
 static void compare(struct kunit *test, struct shared *shared)
 {
 	struct sum sum = sum_up(shared);
 	struct pym_cache_stats caches = { };
 	struct pym_heap_stats stats;
-	unsigned int i;
+	unsigned int i, ms;
+
+	for (i = 0; i < NR_CACHES; i++)
+		for (ms = 0; ms < 20000 && atomic_read(&shared->cache[i]->waiting); ms += 5)
+			msleep(5);
 
 	KUNIT_EXPECT_EQ_MSG(test, sum.damaged, 0, "blocks changed by others");
 	KUNIT_EXPECT_EQ_MSG(test, sum.failed, 0, "there was memory enough");
@@ -407,7 +432,7 @@ static bool all_rest(struct shared *shared, unsigned int phase)
 
 /* --------------------------------------------------------------- the cases ---- */
 
-static struct shared *start(struct kunit *test, enum pymt_kind kind)
+static struct shared *start(struct kunit *test, enum pymt_kind kind, bool read)
 {
 	static const size_t sizes[NR_CACHES] = { 16, 64, 520 };
 	struct shared *shared = kunit_kzalloc(test, sizeof(*shared), GFP_KERNEL);
@@ -417,6 +442,7 @@ static struct shared *start(struct kunit *test, enum pymt_kind kind)
 
 	KUNIT_ASSERT_NOT_NULL(test, shared);
 	init_waitqueue_head(&shared->wait);
+	shared->due = read ? RESTS : 0;
 	shared->th = pymt_open(test, kind, NULL);
 	for (i = 0; i < NR_CACHES; i++) {
 		void *blocks[80];
@@ -502,19 +528,22 @@ KUNIT_ARRAY_PARAM(kinds, kinds, kind_desc);
 
 static void run(struct kunit *test, enum pymt_kind kind, bool read)
 {
-	struct shared *shared = start(test, kind);
-	unsigned int phase, readings = 0, broken = 0;
+	struct shared *shared = start(test, kind, read);
+	unsigned int phase, i, readings = 0, broken = 0;
 
 	if (shared->th->provider)
 		shared->th->provider->atomic = true;
 	for (phase = 0; phase < RESTS; phase++) {
-		while (read && !all_rest(shared, phase)) {
+		for (i = 0; read && !all_rest(shared, phase); i++) {
 			broken += read_once(shared);
 			readings++;
+			if (i == 4)
+				WRITE_ONCE(shared->due, 0);
 			cond_resched();
 		}
 		wait_event(shared->wait, all_rest(shared, phase));
 		compare(test, shared);
+		shared->due = read ? RESTS : 0;
 		WRITE_ONCE(shared->go, phase + 1);
 		wake_up_all(&shared->wait);
 	}

@@ -206,7 +206,7 @@ static void constructed_once(struct kunit *test)
 	pym_cache_destroy(cache);
 }
 
-static void none_by_default(struct kunit *test)
+static void none_where_not_wanted(struct kunit *test)
 {
 	struct pym_heap *heap = pymt_open(test, PYMT_PAGES, NULL)->heap;
 	struct pym_cache *cache = pymt_cache(test, heap, 64);
@@ -520,7 +520,7 @@ static struct kunit_case front_cases[] = {
 	KUNIT_CASE(no_block_twice),
 	KUNIT_CASE(zeroed_on_request),
 	KUNIT_CASE(constructed_once),
-	KUNIT_CASE(none_by_default),
+	KUNIT_CASE(none_where_not_wanted),
 	KUNIT_CASE(indexed_heaps_too),
 	KUNIT_CASE(within_the_limit),
 	KUNIT_CASE(freed_twice_in_a_row),

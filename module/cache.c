@@ -284,18 +284,19 @@ size_t pym_cache_shrink(struct pym_cache *cache)
 }
 EXPORT_SYMBOL_GPL(pym_cache_shrink);
 
-void pym_cache_stats(struct pym_cache *cache, struct pym_cache_stats *stats)
+/**
+ * pym_cache_count() - what a cache holds
+ * @cache: the cache
+ * @stats: filled in
+ *
+ * Context: cache->lock.
+ */
+void pym_cache_count(struct pym_cache *cache, struct pym_cache_stats *stats)
 {
 	u64 front_allocs, front_frees;
-	unsigned long flags, cached;
+	unsigned long cached;
 
-	if (!cache) {
-		memset(stats, 0, sizeof(*stats));
-		pym_report(PYM_MISUSE_BAD_ARG, "statistics of a NULL cache; caller %pS",
-			   (void *)_RET_IP_);
-		return;
-	}
-	raw_spin_lock_irqsave(&cache->lock, flags);
+	lockdep_assert_held(&cache->lock);
 	front_allocs = pym_front_sum(cache, &cached, &front_frees);
 	/* Other CPUs go on meanwhile: what is read of them may be more than there is. */
 	cached = min(cached, cache->live);
@@ -315,6 +316,20 @@ void pym_cache_stats(struct pym_cache *cache, struct pym_cache_stats *stats)
 		.frees = cache->frees + front_frees,
 		.failures = cache->failures,
 	};
+}
+
+void pym_cache_stats(struct pym_cache *cache, struct pym_cache_stats *stats)
+{
+	unsigned long flags;
+
+	if (!cache) {
+		memset(stats, 0, sizeof(*stats));
+		pym_report(PYM_MISUSE_BAD_ARG, "statistics of a NULL cache; caller %pS",
+			   (void *)_RET_IP_);
+		return;
+	}
+	raw_spin_lock_irqsave(&cache->lock, flags);
+	pym_cache_count(cache, stats);
 	raw_spin_unlock_irqrestore(&cache->lock, flags);
 }
 EXPORT_SYMBOL_GPL(pym_cache_stats);

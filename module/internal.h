@@ -728,6 +728,7 @@ void pym_rcu_exit(void);
 struct pym_cache *pym_class_cache(struct pym_heap *heap, unsigned int class, gfp_t gfp);
 void pym_class_publish(struct pym_heap *heap, unsigned int class);
 void pym_cache_quiesce(struct pym_cache *cache);
+void pym_cache_count(struct pym_cache *cache, struct pym_cache_stats *stats);
 void pym_cache_detach_pools(struct pym_cache *cache);
 void pym_cache_forget(struct pym_cache *cache);
 void pym_cache_release(struct pym_cache *cache);

@@ -6,10 +6,10 @@
 #include <linux/gfp.h>
 #include <linux/version.h>
 
-/* <kunit/visibility.h> came with Linux 6.3, and with stable releases before it. */
-#if IS_ENABLED(CONFIG_KUNIT) && __has_include(<kunit/visibility.h>)
+/* <kunit/visibility.h> came with Linux 6.3 (6.2 has KUnit, but no such header). */
+#if IS_ENABLED(CONFIG_KUNIT) && LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
 #include <kunit/visibility.h>
-#else
+#elif !defined(EXPORT_SYMBOL_IF_KUNIT)
 #define EXPORT_SYMBOL_IF_KUNIT(...)
 #endif
 

@@ -24,6 +24,9 @@
 #define CONFIG_KUNIT_MODULE		1
 #define CONFIG_KUNIT_DEFAULT_ENABLED	1
 
+/* compat.h does not look for it in 6.1, whose stable releases have it. */
+#include <kunit/visibility.h>
+
 struct kunit;
 struct kunit_suite;
 

@@ -21,7 +21,6 @@ struct batch {
 		struct batch *next;	/* while it is in reserve */
 	};
 	unsigned int n;
-	int reserve_of;			/* CPU, or -1 if it was allocated */
 	struct {
 		struct pym_cache *cache;
 		void *block;
@@ -32,8 +31,8 @@ struct batch {
 #define BATCH_ENTRIES	((BATCH_BYTES - sizeof(struct batch)) / \
 			 sizeof_field(struct batch, entry[0]))
 
-/* Where interrupts may not allocate they use these alone. */
-#define RESERVE		(IS_ENABLED(CONFIG_PREEMPT_RT) ? 8 : 1)
+/* Batches in reserve; more where interrupts may not allocate and have these alone. */
+#define RESERVE		(IS_ENABLED(CONFIG_PREEMPT_RT) ? 8 : 2)
 
 /* How long a batch is open for more, if it does not fill. */
 #define OPEN_JIFFIES	max(HZ / 50, 1)
@@ -46,26 +45,40 @@ struct filling {
 	raw_spinlock_t lock;
 	struct batch *open;
 	struct batch *reserve;		/* for when no other can be had, by next */
+	unsigned int nr_reserve;
+	struct work_struct refill;	/* gets more of them */
 	struct delayed_work close;
 };
 
 static DEFINE_PER_CPU(struct filling, filling);
 
-static void put_batch(struct batch *batch)
+/* Keep a batch in reserve, unless there are enough. */
+static void put_batch(struct filling *f, struct batch *batch)
 {
-	struct filling *f;
 	unsigned long flags;
 
-	if (batch->reserve_of < 0) {
-		kfree(batch);
-		return;
-	}
-	f = per_cpu_ptr(&filling, batch->reserve_of);
-	batch->n = 0;
 	raw_spin_lock_irqsave(&f->lock, flags);
-	batch->next = f->reserve;
-	f->reserve = batch;
+	if (f->nr_reserve < RESERVE) {
+		batch->next = f->reserve;
+		f->reserve = batch;
+		f->nr_reserve++;
+		batch = NULL;
+	}
 	raw_spin_unlock_irqrestore(&f->lock, flags);
+	kfree(batch);
+}
+
+static void refill_work(struct work_struct *work)
+{
+	struct filling *f = container_of(work, struct filling, refill);
+	struct batch *batch;
+
+	while (READ_ONCE(f->nr_reserve) < RESERVE) {
+		batch = kmalloc(BATCH_BYTES, GFP_KERNEL);
+		if (!batch)
+			return;
+		put_batch(f, batch);
+	}
 }
 
 /* One block fewer is waited for; the cache may be gone once it was the last. */
@@ -84,7 +97,7 @@ static void free_batch(struct rcu_head *rcu)
 		pym_cache_free(batch->entry[i].cache, batch->entry[i].block);
 		done_waiting(batch->entry[i].cache);
 	}
-	put_batch(batch);
+	put_batch(raw_cpu_ptr(&filling), batch);
 }
 
 /* Let the open batch of a CPU wait for its grace period. */
@@ -113,16 +126,17 @@ static bool open_batch(struct filling *f, struct batch **fresh)
 	if (f->open)
 		return true;
 	if (*fresh) {
-		(*fresh)->n = 0;
-		(*fresh)->reserve_of = -1;
 		f->open = *fresh;
 		*fresh = NULL;
-	} else {
+	} else if (f->reserve) {
 		f->open = f->reserve;
-		if (f->open)
-			f->reserve = f->open->next;
+		f->reserve = f->open->next;
+		f->nr_reserve--;
+	} else {
+		return false;
 	}
-	return f->open;
+	f->open->n = 0;
+	return true;
 }
 
 /* Add a block to the batch of this CPU. Returns 0 or an error. */
@@ -159,6 +173,8 @@ unlock:
 		call_rcu(&full->rcu, free_batch);
 	else if (!err && n == 1)
 		schedule_delayed_work(&f->close, OPEN_JIFFIES);
+	if (unlikely(READ_ONCE(f->nr_reserve) < RESERVE))
+		schedule_work(&f->refill);
 	return err;
 }
 
@@ -342,7 +358,6 @@ void pym_rcu_sync(struct pym_cache *cache)
 
 int pym_rcu_init(void)
 {
-	unsigned int i;
 	int cpu;
 
 	for_each_possible_cpu(cpu) {
@@ -350,17 +365,11 @@ int pym_rcu_init(void)
 
 		raw_spin_lock_init(&f->lock);
 		INIT_DELAYED_WORK(&f->close, close_work);
-		for (i = 0; i < RESERVE; i++) {
-			struct batch *batch;
-
-			batch = kzalloc_node(BATCH_BYTES, GFP_KERNEL, cpu_to_node(cpu));
-			if (!batch) {
-				pym_rcu_exit();
-				return -ENOMEM;
-			}
-			batch->reserve_of = cpu;
-			batch->next = f->reserve;
-			f->reserve = batch;
+		INIT_WORK(&f->refill, refill_work);
+		refill_work(&f->refill);
+		if (f->nr_reserve < RESERVE) {
+			pym_rcu_exit();
+			return -ENOMEM;
 		}
 	}
 	return 0;
@@ -373,8 +382,10 @@ void pym_rcu_exit(void)
 	for_each_possible_cpu(cpu) {
 		struct filling *f = per_cpu_ptr(&filling, cpu);
 
-		if (f->close.work.func)
+		if (f->close.work.func) {
 			cancel_delayed_work_sync(&f->close);
+			cancel_work_sync(&f->refill);
+		}
 		kfree(f->open);
 		while (f->reserve) {
 			struct batch *batch = f->reserve;

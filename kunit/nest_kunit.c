@@ -7,7 +7,7 @@
  * the next instruction, or in the softirq that follows from that.
  *
  * Each operation is repeated, stopped one access later every time, until it makes
- * no more of them. So every window there is is hit: between the test of busy and
+ * no more of them. So every window that exists is hit: between the test of busy and
  * its setting, while it is set, and after; in the hot path, and wherever the slow
  * one fills, flushes or drains the front.
  *
@@ -261,11 +261,11 @@ static void be_drained(struct nest *nest)
 	nest->acted_inside = true;
 	nest->acted_busy = is_busy(nest);
 	WRITE_ONCE(nest->drain, true);
-	for (us = 0; us < 20000 && !READ_ONCE(nest->draining); us += 10)
-		udelay(10);
+	for (us = 0; us < 20000 && !READ_ONCE(nest->draining); us += 5)
+		udelay(5);
 	/* Until it gets to where it calls us. */
-	for (us = 0; us < 1000 && !READ_ONCE(nest->drained); us += 10)
-		udelay(10);
+	for (us = 0; us < 1000 && !READ_ONCE(nest->drained); us += 5)
+		udelay(5);
 	nest->remote += READ_ONCE(nest->draining) && !READ_ONCE(nest->drained);
 }
 

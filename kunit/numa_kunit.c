@@ -436,6 +436,7 @@ static int produce(void *arg)
 		while (i - READ_ONCE(line->tail) == RING)
 			cond_resched();
 		line->ring[i % RING] = block;
+		/* After the block; pairs with the consumer's load. */
 		smp_store_release(&line->head, i + 1);
 		if (i % 256 == 0)
 			line->pools = max(line->pools, stats_of(line->cache).pools);
@@ -453,6 +454,7 @@ static int consume(void *arg)
 	for (i = 0; i < PRODUCED; i++) {
 		u64 *block;
 
+		/* Before the block; pairs with the producer's store. */
 		while (smp_load_acquire(&line->head) == i)
 			cond_resched();
 		block = line->ring[i % RING];

@@ -792,6 +792,7 @@ static void objects_keep_their_type(struct kunit *test)
 				break;
 			/* The first word is the user's, the others the type's. */
 			WRITE_ONCE(object[0], i);
+			/* After its words; pairs with the reader's dependency. */
 			smp_store_release(&l->slot[at], object);
 		}
 		if (i % 100 == 0) {

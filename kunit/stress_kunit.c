@@ -373,8 +373,8 @@ static void compare(struct kunit *test, struct shared *shared)
 	unsigned int i, ms;
 
 	for (i = 0; i < NR_CACHES; i++)
-		for (ms = 0; ms < 20000 && atomic_read(&shared->cache[i]->waiting); ms += 5)
-			msleep(5);
+		for (ms = 0; ms < 20000 && atomic_read(&shared->cache[i]->waiting); ms += 20)
+			msleep(20);
 
 	KUNIT_EXPECT_EQ_MSG(test, sum.damaged, 0, "blocks changed by others");
 	KUNIT_EXPECT_EQ_MSG(test, sum.failed, 0, "there was memory enough");

@@ -117,7 +117,8 @@ static int get_from_node(struct request *r, int nid, unsigned int n, bool grow)
 	int err = 0;
 
 	while (!err) {
-		r->done += pym_batch_pop(cache, nid, n - r->done, r->handed - min(r->done, r->handed),
+		r->done += pym_batch_pop(cache, nid, n - r->done,
+					 r->handed - min(r->done, r->handed),
 					 r->marked + r->done, &r->spare, &err);
 		if (r->done >= r->handed)
 			return 0;
@@ -126,7 +127,9 @@ static int get_from_node(struct request *r, int nid, unsigned int n, bool grow)
 			r->spare = (struct pym_spare_bits){};
 			err = get_spare_bits(cache, &r->spare, r->gfp);
 		} else {
-			err = grow ? pym_heap_grow(cache->heap, cache->order, r->gfp, nid) : -ENOMEM;
+			err = -ENOMEM;
+			if (grow)
+				err = pym_heap_grow(cache->heap, cache->order, r->gfp, nid);
 		}
 	}
 	return err;

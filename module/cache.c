@@ -57,8 +57,8 @@ void pym_class_publish(struct pym_heap *heap, unsigned int class)
 	/* Requests of 0 bytes are served as one of 1. */
 	if (!class)
 		WRITE_ONCE(hot[0], front);
-	smp_store_mb(hot[class + 1], front);
 	/* Pairs with hide_classes(): it sees the front, or we see its flag. */
+	smp_store_mb(hot[class + 1], front);
 	if (READ_ONCE(heap->hooked)) {
 		WRITE_ONCE(hot[class ? class + 1 : 0], &pym_no_front);
 		WRITE_ONCE(hot[class + 1], &pym_no_front);

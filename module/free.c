@@ -188,8 +188,11 @@ void pym_free_init(void)
 	int cpu;
 
 	/* In a hard interrupt on PREEMPT_RT, too: it may be what the NMI interrupted. */
-	for_each_possible_cpu(cpu)
-		*per_cpu_ptr(&deferred_work, cpu) = IRQ_WORK_INIT_HARD(free_deferred);
+	for_each_possible_cpu(cpu) {
+		struct irq_work *work = per_cpu_ptr(&deferred_work, cpu);
+
+		*work = IRQ_WORK_INIT_HARD(free_deferred);
+	}
 }
 
 /* ----------------------------------------------------------- public API -- */

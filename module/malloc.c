@@ -333,6 +333,7 @@ static void hide_classes(struct pym_heap *heap)
 	struct pym_cache *cache;
 	unsigned int i;
 
+	/* Pairs with pym_class_publish() and pym_front_publish(). */
 	smp_store_mb(heap->hooked, true);
 	for (i = 0; i < ARRAY_SIZE(heap->head.hot); i++)
 		WRITE_ONCE(heap->head.hot[i], &pym_no_front);
@@ -424,7 +425,7 @@ static void *hooked_malloc(struct pym_heap *heap, size_t n, gfp_t gfp, unsigned 
 }
 
 static void *hooked_calloc(struct pym_heap *heap, size_t n, size_t size, gfp_t gfp,
-				    unsigned long ip)
+			   unsigned long ip)
 {
 	int idx = srcu_read_lock(&hooks_srcu);
 	const struct pym_heap_ops *hooks = hooks_of(heap);
@@ -437,7 +438,7 @@ static void *hooked_calloc(struct pym_heap *heap, size_t n, size_t size, gfp_t g
 }
 
 static void *hooked_realloc(struct pym_heap *heap, void *p, size_t n, gfp_t gfp,
-				     unsigned long ip)
+			    unsigned long ip)
 {
 	struct pym_heap *via = p ? heap_of(p) : heap ?: pym_default_heap;
 	int idx = srcu_read_lock(&hooks_srcu);

@@ -148,8 +148,8 @@ static __always_inline bool __pym_front_enter(struct pym_front __percpu *front)
 	return first;
 }
 
-static __always_inline void *__pym_slot_read_above(struct pym_front __percpu *front,
-						    unsigned long n)
+static __always_inline void *
+__pym_slot_read_above(struct pym_front __percpu *front, unsigned long n)
 {
 	void *block;
 
@@ -166,8 +166,8 @@ static __always_inline bool __pym_front_enter(struct pym_front __percpu *front)
 	return first;
 }
 
-static __always_inline void *__pym_slot_read_above(struct pym_front __percpu *front,
-						    unsigned long n)
+static __always_inline void *
+__pym_slot_read_above(struct pym_front __percpu *front, unsigned long n)
 {
 	return raw_cpu_read(front->slot[n + 1]);
 }

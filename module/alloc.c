@@ -62,6 +62,12 @@ static void count_failures(struct pym_cache *cache, unsigned int n)
 	raw_spin_unlock_irqrestore(&cache->lock, flags);
 }
 
+/* For clear_words()? */
+static __always_inline bool few_words(unsigned int n)
+{
+	return n - 4 <= 32 - 4;
+}
+
 /*
  * Clear what is most often cleared: 4 to 32 words. By fours, the last of which may
  * overlap: there is no string instruction that pays for so little.
@@ -90,10 +96,14 @@ static void *prepare_block(struct pym_cache *cache, void *marked, gfp_t gfp)
 {
 	void *block = pym_unmarked(marked);
 
-	if (cache->clear && want_init_on_alloc(gfp) && !pym_marked(marked, PYM_ZERO))
-		memset(block, 0, cache->clear * sizeof(long));
-	else if (unlikely(cache->typesafe && !cache->ctor && gfp & __GFP_ZERO))
+	if (cache->clear && want_init_on_alloc(gfp) && !pym_marked(marked, PYM_ZERO)) {
+		if (few_words(cache->clear))
+			clear_words(block, cache->clear);
+		else
+			memset(block, 0, cache->clear * sizeof(long));
+	} else if (unlikely(cache->typesafe && !cache->ctor && gfp & __GFP_ZERO)) {
 		memset(block, 0, cache->size);
+	}
 	return block;
 }
 
@@ -356,7 +366,7 @@ notrace void *pym_alloc_finish(struct pym_cache *cache, gfp_t gfp, void *marked,
 {
 	unsigned int n = cache->clear;
 
-	if (unlikely(gfp & REFUSED_GFP) || unlikely(n - 4 > 32 - 4))
+	if (unlikely(gfp & REFUSED_GFP) || unlikely(!few_words(n)))
 		return finish_rare(cache, gfp, marked, ip);
 	if (unlikely(pym_marked(marked, PYM_ZERO)))
 		return pym_unmarked(marked);

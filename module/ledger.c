@@ -38,12 +38,13 @@ static bool try_add_cache(struct pym_cache *cache, struct pym_heap_stats *stats)
 	struct pym_cache_stats s;
 
 	lockdep_assert_held(&cache->heap->lock);
-	if (!raw_spin_trylock(&cache->lock))
-		return false;
-	pym_cache_count(cache, &s);
-	raw_spin_unlock(&cache->lock);
-	add_cache_stats(&s, stats);
-	return true;
+	if (raw_spin_trylock(&cache->lock)) {
+		pym_cache_count(cache, &s);
+		raw_spin_unlock(&cache->lock);
+		add_cache_stats(&s, stats);
+		return true;
+	}
+	return false;
 }
 
 static bool add_caches(struct pym_heap *heap, struct pym_heap_stats *stats,

@@ -712,7 +712,8 @@ static void drained(struct kunit *test)
 		every_state(test, nest);
 		kthread_stop(nest->drainer);
 		kunit_info(test, "%u drains were under way\n", nest->remote);
-		KUNIT_EXPECT_GT(test, nest->remote, nest->rounds / 4);
+		/* How many of the rounds depends on what else the machine does. */
+		KUNIT_EXPECT_GT(test, nest->remote, 0);
 	}
 	end(test, nest);
 }

@@ -444,6 +444,9 @@ static struct shared *start(struct kunit *test, enum pymt_kind kind, bool read)
 	init_waitqueue_head(&shared->wait);
 	shared->due = read ? RESTS : 0;
 	shared->th = pymt_open(test, kind, NULL);
+	/* To the end of the case: interrupts and readers' ends free, too. */
+	if (shared->th->provider)
+		shared->th->provider->atomic = true;
 	for (i = 0; i < NR_CACHES; i++) {
 		void *blocks[80];
 
@@ -531,8 +534,6 @@ static void run(struct kunit *test, enum pymt_kind kind, bool read)
 	struct shared *shared = start(test, kind, read);
 	unsigned int phase, i, readings = 0, broken = 0;
 
-	if (shared->th->provider)
-		shared->th->provider->atomic = true;
 	for (phase = 0; phase < RESTS; phase++) {
 		for (i = 0; read && !all_rest(shared, phase); i++) {
 			broken += read_once(shared);
@@ -548,8 +549,6 @@ static void run(struct kunit *test, enum pymt_kind kind, bool read)
 		wake_up_all(&shared->wait);
 	}
 	finish(test, shared);
-	if (shared->th->provider)
-		shared->th->provider->atomic = false;
 	if (read) {
 		kunit_info(test, "%u readings\n", readings);
 		KUNIT_EXPECT_GT(test, readings, 10);

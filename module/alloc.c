@@ -107,6 +107,27 @@ static void *prepare_block(struct pym_cache *cache, void *marked, gfp_t gfp)
 	return block;
 }
 
+/* The same for many, most of which need clearing if any does. */
+static void prepare_blocks(struct pym_cache *cache, void **marked, size_t n, gfp_t gfp)
+{
+	unsigned int words = cache->clear;
+	size_t i;
+
+	if (!few_words(words) || !want_init_on_alloc(gfp)) {
+		for (i = 0; i < n; i++)
+			marked[i] = prepare_block(cache, marked[i], gfp);
+		return;
+	}
+	for (i = 0; i < n; i++) {
+		void *block = marked[i];
+
+		if (unlikely(pym_marked(block, PYM_MARKS)))
+			marked[i] = prepare_block(cache, block, gfp);
+		else
+			clear_words(block, words);
+	}
+}
+
 /* What one request for blocks of a cache has got so far, and how it may go on. */
 struct request {
 	struct pym_cache *cache;
@@ -388,7 +409,7 @@ EXPORT_SYMBOL_GPL(__pym_cache_alloc_slow);
 
 size_t pym_cache_alloc_bulk(struct pym_cache *cache, gfp_t gfp, size_t n, void **blocks)
 {
-	size_t done = 0, first, i;
+	size_t done = 0, first;
 
 	/* Nothing but what the front has? */
 	if (likely(cache) && !__pym_unfinished(gfp)) {
@@ -421,8 +442,7 @@ size_t pym_cache_alloc_bulk(struct pym_cache *cache, gfp_t gfp, size_t n, void *
 		}
 		/* What the front gives has no marks without init_on_alloc. */
 		if (got || want_init_on_alloc(gfp))
-			for (i = first; i < done; i++)
-				blocks[i] = prepare_block(cache, blocks[i], gfp);
+			prepare_blocks(cache, blocks + first, done - first, gfp);
 		if (unlikely(got < want))
 			goto undo;
 	}

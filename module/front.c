@@ -1,20 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Fronts: the per-CPU arrays of blocks that allocations and frees meet first.
- * The hot functions are in front.h; here is what fills, empties and drains them.
+ * The hot functions are in front.h; here are their life, and what takes or gives many
+ * blocks at once. What moves blocks on from them is in depot.c.
  */
-#include <linux/cpuhotplug.h>
 #include <linux/percpu.h>
 #include <linux/slab.h>
-#include <linux/smp.h>
 #include "internal.h"
 #include "front.h"
 
 /* Stands in for a front that may not be used: always busy. */
 DEFINE_PER_CPU(struct pym_front, pym_no_front);
 static_assert(PYM_FRONT_IDLE);
-
-DEFINE_STATIC_KEY_FALSE(pym_many_nodes);
 
 /* A front holds about this many bytes of blocks, within these bounds. */
 #define FRONT_BYTES	8192
@@ -36,38 +33,16 @@ unsigned int pym_front_cap(size_t stride)
 	return clamp_t(size_t, FRONT_BYTES / stride, FRONT_MIN, FRONT_MAX) & ~1U;
 }
 
-/* Blocks of other nodes that are gathered before they go home. */
-#define OUTBOX		16
-
 static size_t front_size(const struct pym_cache *cache)
 {
 	return struct_size_t(struct pym_front, slot,
-			     cache->front_cap + 1 + (pym_nr_nodes() > 1 ? OUTBOX : 0));
+			     cache->front_cap + 1 + (pym_nr_nodes() > 1 ? PYM_OUTBOX : 0));
 }
 
 static size_t depot_size(const struct pym_cache *cache)
 {
 	return struct_size_t(struct pym_depot, block,
 			     PYM_DEPOT_BATCHES * cache->front_cap / 2);
-}
-
-/*
- * Copy some dozens of words, to a lower address if they overlap. In line: a call
- * that chooses between string instructions costs as much as it saves.
- */
-static __always_inline void copy_slots(void **to, void **from, unsigned int n)
-{
-	for (; n >= 4; n -= 4, to += 4, from += 4) {
-		void *a = READ_ONCE(from[0]), *b = READ_ONCE(from[1]);
-		void *c = READ_ONCE(from[2]), *d = READ_ONCE(from[3]);
-
-		WRITE_ONCE(to[0], a);
-		WRITE_ONCE(to[1], b);
-		WRITE_ONCE(to[2], c);
-		WRITE_ONCE(to[3], d);
-	}
-	for (; n; n--)
-		WRITE_ONCE(*to++, READ_ONCE(*from++));
 }
 
 /* Bytes of metadata for the fronts of a cache and its depot. */
@@ -268,19 +243,16 @@ unsigned int pym_front_put(struct pym_cache *cache, void **blocks, unsigned int 
 		return 0;
 	preempt_disable();
 	front = this_cpu_ptr(fronts);
-	if (front->busy != PYM_FRONT_IDLE) {
+	if (!front_claim(front)) {
 		n = 0;
 		goto out;
 	}
-	front->busy = 0;
-	barrier();
 	n = min_t(unsigned long, n, front->cap - front->n);
 	for (i = 0; i < n; i++)
 		front->slot[front->n + 1 + i] = blocks[n - 1 - i];
 	front->n += n;
 	front->net += n;
-	barrier();
-	front->busy = PYM_FRONT_IDLE;
+	front_release(front);
 out:
 	preempt_enable();
 	return n;
@@ -304,17 +276,14 @@ size_t pym_front_take(struct pym_cache *cache, void **blocks, size_t n)
 		return 0;
 	preempt_disable();
 	front = this_cpu_ptr(fronts);
-	if (front->busy != PYM_FRONT_IDLE) {
+	if (!front_claim(front)) {
 		n = 0;
 		goto out;
 	}
-	front->busy = 0;
-	barrier();
 	n = min(n, front->n);
 	front->n -= n;
 	copy_slots(blocks, &front->slot[front->n + 1], n);
-	barrier();
-	front->busy = PYM_FRONT_IDLE;
+	front_release(front);
 out:
 	preempt_enable();
 	return n;
@@ -348,163 +317,20 @@ unsigned int pym_front_give(struct pym_cache *cache, void **blocks, unsigned int
 	n = i;
 	preempt_disable();
 	front = this_cpu_ptr(fronts);
-	if (front->busy != PYM_FRONT_IDLE) {
+	if (!front_claim(front)) {
 		n = 0;
 		goto out;
 	}
-	front->busy = 0;
-	barrier();
 	n = min_t(unsigned long, n, front->cap - front->n);
 	if (likely(n) && unlikely(blocks[0] == front->slot[front->n]))
 		n = 0;
 	copy_slots(&front->slot[front->n + 1], blocks, n);
 	front->n += n;
 	front->frees += n;
-	barrier();
-	front->busy = PYM_FRONT_IDLE;
+	front_release(front);
 out:
 	preempt_enable();
 	return n;
-}
-
-/* Take up to @max of the blocks that have been in the front longest. */
-static unsigned int take_oldest(struct pym_front *front, void **blocks, unsigned int max)
-{
-	unsigned int n;
-
-	front->busy = 0;
-	barrier();
-	n = min_t(unsigned long, max, front->n);
-	copy_slots(blocks, &front->slot[1], n);
-	front->n -= n;
-	copy_slots(&front->slot[1], &front->slot[1 + n], front->n);
-	front->net -= n;
-	barrier();
-	front->busy = PYM_FRONT_IDLE;
-	return n;
-}
-
-/* The depot of this CPU's node; elsewhere's at any time, if preemption is on. */
-static struct pym_depot *depot_here(struct pym_cache *cache)
-{
-	return cache->node_of[numa_mem_id()].depot;
-}
-
-/* Take a batch out of a depot, into no front. Returns how many, 0 if it is empty. */
-static unsigned int take_from_depot(struct pym_cache *cache, struct pym_depot *depot,
-				    void **blocks)
-{
-	unsigned int n = depot->batch;
-	unsigned long flags;
-
-	raw_spin_lock_irqsave(&cache->lock, flags);
-	if (depot->nr)
-		copy_slots(blocks, &depot->block[--depot->nr * n], n);
-	else
-		n = 0;
-	raw_spin_unlock_irqrestore(&cache->lock, flags);
-	return n;
-}
-
-/**
- * pym_front_from_depot() - put half a front from the depot into this CPU's front
- * @cache: a cache with fronts
- *
- * Context: Any but NMI, no lock of ours held.
- * Return: true if the front has got it.
- */
-bool pym_front_from_depot(struct pym_cache *cache)
-{
-	struct pym_depot *depot;
-	struct pym_front *front;
-	unsigned long flags;
-	bool ok = false;
-
-	if (!READ_ONCE(depot_here(cache)->nr))
-		return false;
-	raw_spin_lock_irqsave(&cache->lock, flags);
-	depot = depot_here(cache);
-	front = this_cpu_ptr(cache->fronts);
-	if (depot->nr && front->busy == PYM_FRONT_IDLE && front->n + depot->batch <= front->cap) {
-		/* With interrupts off, only an NMI can find it busy. */
-		front->busy = 0;
-		barrier();
-		copy_slots(&front->slot[front->n + 1],
-			   &depot->block[--depot->nr * depot->batch], depot->batch);
-		front->n += depot->batch;
-		front->net += depot->batch;
-		barrier();
-		front->busy = PYM_FRONT_IDLE;
-		ok = true;
-	}
-	raw_spin_unlock_irqrestore(&cache->lock, flags);
-	return ok;
-}
-
-/**
- * pym_front_to_depot() - put half of this CPU's front into the depot, if it is full
- * @cache: a cache with fronts
- *
- * The half that has been there longest.
- *
- * Context: Any but NMI, no lock of ours held.
- * Return: true if the depot has got it.
- */
-bool pym_front_to_depot(struct pym_cache *cache)
-{
-	struct pym_depot *depot;
-	struct pym_front *front;
-	unsigned long flags;
-	bool ok = false;
-
-	if (READ_ONCE(depot_here(cache)->nr) == PYM_DEPOT_BATCHES)
-		return false;
-	raw_spin_lock_irqsave(&cache->lock, flags);
-	depot = depot_here(cache);
-	front = this_cpu_ptr(cache->fronts);
-	if (depot->nr < PYM_DEPOT_BATCHES && front->busy == PYM_FRONT_IDLE &&
-	    front->n == front->cap) {
-		/* With interrupts off, only an NMI can find it busy. */
-		front->busy = 0;
-		barrier();
-		copy_slots(&depot->block[depot->nr++ * depot->batch], &front->slot[1],
-			   depot->batch);
-		front->n -= depot->batch;
-		copy_slots(&front->slot[1], &front->slot[1 + depot->batch], front->n);
-		front->net -= depot->batch;
-		barrier();
-		front->busy = PYM_FRONT_IDLE;
-		ok = true;
-	}
-	raw_spin_unlock_irqrestore(&cache->lock, flags);
-	return ok;
-}
-
-/**
- * pym_front_flush() - make room in this CPU's front
- * @cache: the cache
- *
- * If it is full, half of it goes to the depot, or back to the pools: what has
- * been there longest.
- *
- * Context: Any but NMI, no lock of ours held.
- * Return: as pym_batch_return().
- */
-bool pym_front_flush(struct pym_cache *cache)
-{
-	struct pym_front __percpu *fronts = fronts_of(cache);
-	void *blocks[PYM_BATCH] __uninitialized;
-	struct pym_front *front;
-	unsigned int n = 0;
-
-	if (!fronts || pym_front_to_depot(cache))
-		return false;
-	preempt_disable();
-	front = this_cpu_ptr(fronts);
-	if (front->busy == PYM_FRONT_IDLE && front->n == front->cap)
-		n = take_oldest(front, blocks, front->cap / 2);
-	preempt_enable();
-	return n && pym_batch_return(cache, blocks, n);
 }
 
 /**
@@ -544,166 +370,4 @@ bool pym_front_has_on_top(struct pym_cache *cache, const void *block)
 		has |= READ_ONCE(front->slot[front->cap + READ_ONCE(front->out)]) == block;
 	preempt_enable();
 	return has;
-}
-
-/* Take the blocks of other nodes. Runs on the front's CPU with preemption off. */
-static unsigned int take_out(struct pym_front *front, void **blocks)
-{
-	unsigned int n;
-
-	front->busy = 0;
-	barrier();
-	n = front->out;
-	copy_slots(blocks, &front->slot[front->cap + 1], n);
-	front->out = 0;
-	front->net -= n;
-	barrier();
-	front->busy = PYM_FRONT_IDLE;
-	return n;
-}
-
-/**
- * pym_front_send_home() - free a block of another node
- * @cache: a cache with fronts
- * @block: a block of it that has been checked as far as can be without its lock
- * @reap: set if pym_heap_reap() is to be called where a provider may be
- *
- * Some are gathered, so that their pools are visited with one hold of the lock.
- *
- * Context: Any but NMI, no lock of ours held.
- * Return: false if the front is busy.
- */
-bool pym_front_send_home(struct pym_cache *cache, void *block, bool *reap)
-{
-	void *blocks[OUTBOX] __uninitialized;
-	struct pym_front *front;
-	unsigned int n = 0;
-	bool ok = false;
-
-	static_assert(OUTBOX <= PYM_BATCH);
-	preempt_disable();
-	front = this_cpu_ptr(cache->fronts);
-	if (front->busy != PYM_FRONT_IDLE)
-		goto out;
-	front->busy = 0;
-	barrier();
-	/* An interrupt may have filled it before we set busy: the test comes after. */
-	ok = front->out < OUTBOX;
-	if (ok) {
-		front->slot[front->cap + ++front->out] = block;
-		front->frees++;
-	}
-	barrier();
-	front->busy = PYM_FRONT_IDLE;
-	if (front->out == OUTBOX)
-		n = take_out(front, blocks);
-out:
-	preempt_enable();
-	if (n)
-		*reap |= pym_batch_return(cache, blocks, n);
-	return ok;
-}
-
-/* Empties one CPU's front; runs there, with interrupts off, or for a dead one. */
-static void drain_front(struct pym_cache *cache, struct pym_front *front)
-{
-	void *blocks[PYM_BATCH];
-	unsigned int n;
-
-	/* Whoever we interrupted comes first; the caller asks again. */
-	while (front->busy == PYM_FRONT_IDLE && front->n) {
-		n = take_oldest(front, blocks, PYM_BATCH);
-		pym_batch_return(cache, blocks, n);
-	}
-	if (front->busy == PYM_FRONT_IDLE && front->out) {
-		n = take_out(front, blocks);
-		pym_batch_return(cache, blocks, n);
-	}
-}
-
-static void drain_this_cpu(void *data)
-{
-	struct pym_cache *cache = data;
-
-	drain_front(cache, this_cpu_ptr(cache->fronts));
-}
-
-static bool has_blocks(int cpu, void *data)
-{
-	struct pym_cache *cache = data;
-
-	const struct pym_front *front = per_cpu_ptr(cache->fronts, cpu);
-
-	return READ_ONCE(front->n) || READ_ONCE(front->out);
-}
-
-/**
- * pym_front_drain() - empty the fronts of a cache on every CPU, and its depot
- * @cache: the cache; may be in use, and then be filled again at once
- *
- * What becomes releasable is left to the caller: no provider may be called from
- * the other CPUs, nor with pym_registry held.
- *
- * Context: Task context, interrupts on, no lock of ours but pym_registry.
- */
-void pym_front_drain(struct pym_cache *cache)
-{
-	void *blocks[PYM_BATCH];
-	unsigned int n, nid;
-
-	if (!fronts_of(cache))
-		return;
-	on_each_cpu_cond_mask(has_blocks, drain_this_cpu, cache, true, cpu_online_mask);
-	for (nid = 0; nid < pym_nr_nodes(); nid++)
-		while ((n = take_from_depot(cache, cache->node_of[nid].depot, blocks)))
-			pym_batch_return(cache, blocks, n);
-}
-
-/**
- * pym_front_drain_cpu() - empty the front of a CPU that is dead
- * @cache: the cache
- * @cpu: the CPU
- *
- * Context: Task context.
- */
-void pym_front_drain_cpu(struct pym_cache *cache, unsigned int cpu)
-{
-	if (!fronts_of(cache))
-		return;
-	drain_front(cache, per_cpu_ptr(cache->fronts, cpu));
-	/* Not here: no provider may be called with pym_registry held. */
-	schedule_work(&cache->heap->reap_work);
-}
-
-/* --------------------------------------------------------- dead CPUs -- */
-
-static void (*drain_dead_cpu)(unsigned int cpu);
-static int hotplug_state;
-
-static int cpu_dead(unsigned int cpu)
-{
-	drain_dead_cpu(cpu);
-	return 0;
-}
-
-/**
- * pym_front_init() - have the fronts of CPUs that go offline emptied
- * @drain_cpu: does it for every cache there is
- *
- * Context: Task context, may sleep.
- * Return: 0 or an error.
- */
-int pym_front_init(void (*drain_cpu)(unsigned int cpu))
-{
-	if (nr_online_nodes > 1)
-		static_branch_enable(&pym_many_nodes);
-	drain_dead_cpu = drain_cpu;
-	hotplug_state = cpuhp_setup_state_nocalls(CPUHP_BP_PREPARE_DYN, "mm/pymalloc:dead",
-						  NULL, cpu_dead);
-	return min(hotplug_state, 0);
-}
-
-void pym_front_exit(void)
-{
-	cpuhp_remove_state_nocalls(hotplug_state);
 }

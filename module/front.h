@@ -58,6 +58,46 @@ static __always_inline void slot_write_above(struct pym_front __percpu *front, u
 #endif
 
 /*
+ * Claim the front of this CPU, with preemption off: false if we interrupted its user.
+ * Whoever interrupts us now goes elsewhere. What n is must be read after this, for an
+ * interrupt may have used the front just before. Not on the hot path, which sets and
+ * tests at once.
+ */
+static inline bool front_claim(struct pym_front *front)
+{
+	if (front->busy != PYM_FRONT_IDLE)
+		return false;
+	front->busy = 0;
+	barrier();
+	return true;
+}
+
+static inline void front_release(struct pym_front *front)
+{
+	barrier();
+	front->busy = PYM_FRONT_IDLE;
+}
+
+/*
+ * Copy some dozens of words, to a lower address if they overlap. In line: a call
+ * that chooses between string instructions costs as much as it saves.
+ */
+static __always_inline void copy_slots(void **to, void **from, unsigned int n)
+{
+	for (; n >= 4; n -= 4, to += 4, from += 4) {
+		void *a = READ_ONCE(from[0]), *b = READ_ONCE(from[1]);
+		void *c = READ_ONCE(from[2]), *d = READ_ONCE(from[3]);
+
+		WRITE_ONCE(to[0], a);
+		WRITE_ONCE(to[1], b);
+		WRITE_ONCE(to[2], c);
+		WRITE_ONCE(to[3], d);
+	}
+	for (; n; n--)
+		WRITE_ONCE(*to++, READ_ONCE(*from++));
+}
+
+/*
  * Push a block; false if the front is busy or full, or has the block on top
  * already, which is a double free.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * pymalloc: theory of operation, structures, lock order, and what each file
- * offers to the others.
+ * pymalloc: theory of operation, lock order, and what each file offers to the
+ * others. The structures are in types.h.
  *
  * 1. What it is for
  * -----------------
@@ -204,287 +204,17 @@
  *
  * Files, in dependency order. What looks upward is the limit's callback, the names
  * and observers of heap.c for caches, and the hooks that a dying heap drops:
- *	sizeclass.h report.c pool.c provider.c account.c arena.c reclaim.c
- *	grow.c front.h batch.c front.c alloc.c free.c rcu.c cache.c large.c heap.c
+ *	sizeclass.h types.h report.c pool.c provider.c account.c arena.c reclaim.c grow.c
+ *	front.h batch.c front.c depot.c alloc.c free.c rcu.c cache.c large.c heap.c
  *	malloc.c ledger.c verify.c debugfs.c main.c
  */
 #ifndef _PYM_INTERNAL_H
 #define _PYM_INTERNAL_H
 
-#include <linux/atomic.h>
-#include <linux/bitmap.h>
-#include <linux/cache.h>
-#include <linux/list.h>
-#include <linux/llist.h>
-#include <linux/lockdep.h>
-#include <linux/mm_types.h>
-#include <linux/mutex.h>
-#include <linux/nodemask.h>
-#include <linux/preempt.h>
-#include <linux/rbtree.h>
-#include <linux/rcupdate.h>
-#include <linux/spinlock.h>
-#include <linux/workqueue.h>
-#include <pymalloc/pymalloc.h>
-#include "compat.h"
-#include "sizeclass.h"
+#include "types.h"
 
 #undef pr_fmt
 #define pr_fmt(fmt) "pymalloc: " fmt
-
-/* Wholly free arenas kept per order of a heap, against thrashing. */
-#define PYM_SPARE_ARENAS	1
-
-/* Blocks handled under one hold of cache->lock by the bulk functions. */
-#define PYM_BATCH		32
-
-enum pym_pool_state {
-	PYM_POOL_ABSENT,
-	PYM_POOL_VIRGIN,
-	PYM_POOL_EMPTY,
-	PYM_POOL_USED,
-	PYM_POOL_FULL,
-	PYM_POOL_LIMBO,
-};
-
-/*
- * One pool. 64 bytes, so that a full arena's pools are one page.
- * Unless said otherwise: guarded by owner->lock while there is an owner, else
- * by the heap's lock.
- */
-struct pym_pool {
-	struct list_head list;		/* in a list of used pools or owner->full */
-	struct pym_cache *owner;	/* changes under both locks */
-	struct pym_arena *arena;	/* constant */
-	void *base;			/* constant while not ABSENT */
-	union {
-		unsigned long word;	/* live slots, if bits_cap is 0 */
-		unsigned long *bits;	/* live slots; stays with the pool */
-	};
-	u16 bits_cap;			/* slots that *bits has room for */
-	u16 live;
-	u16 carved;
-	u8 index;			/* constant: which pool of the arena */
-	u8 state;			/* enum pym_pool_state */
-	u32 cookie;			/* constant: proves this is a pool */
-	bool zeroed;			/* untouched blocks read as zero */
-};
-static_assert(sizeof(struct pym_pool) == 64);
-
-/* One arena. Guarded by heap->lock unless said otherwise. */
-struct pym_arena {
-	struct hlist_node bucket;	/* order->bucket[in_bucket] if that is not 0 */
-	struct list_head holes;		/* order->holes if a pool is ABSENT, or empty */
-	struct list_head idle;		/* order->idle if idle, else heap->dead, or empty */
-	struct list_head all;		/* heap->arenas; readers may use RCU */
-	struct pym_heap *heap;		/* constant */
-	struct pym_pool *pools;		/* constant: npools of them */
-	u64 present;			/* pools with memory behind them */
-	u64 free;			/* VIRGIN and EMPTY pools */
-	u64 virgin;			/* VIRGIN pools */
-	u64 reserved;			/* ABSENT pools being filled or given back */
-	void *chunk;			/* constant: what the provider gave, if it */
-					/* cannot split; else NULL */
-	u32 metadata;			/* bytes charged for descriptors and index */
-	u32 id;				/* constant: counts up within the heap */
-	s16 nid;			/* constant: node it was asked of */
-	u8 npools;			/* constant */
-	u8 order;			/* constant */
-	u8 in_bucket;			/* hweight64(free) when last placed */
-	bool is_idle;			/* no pool in use, none reserved */
-	bool retired;			/* off all lists, on its way to the provider */
-	struct rcu_head rcu;
-};
-
-/* The arenas of a heap on one node whose pools are 1 << order pages. Guarded by heap->lock. */
-struct pym_order {
-	DECLARE_BITMAP(mask, PYM_ARENA_MAX_POOLS + 1);	/* buckets not empty */
-	struct hlist_head bucket[PYM_ARENA_MAX_POOLS + 1]; /* by free pools; [0] unused */
-	struct list_head holes;		/* arenas with an ABSENT pool to fill */
-	struct list_head idle;		/* arenas with no pool in use */
-	int nid;			/* constant */
-	unsigned int nr_arenas;
-	unsigned int nr_idle;
-	unsigned long holes_total;	/* ABSENT pools not reserved: sum over holes */
-	unsigned long present;		/* pools: sums over the arenas */
-	unsigned long free;
-	unsigned long virgin;
-	struct {			/* scratch of verify.c, guarded by pym_registry */
-		unsigned long arenas, present, free, virgin, idle, holes;
-	} seen;
-};
-
-/*
- * Half fronts that CPUs exchange through one hold of cache->lock each, so that
- * blocks freed on one CPU and allocated on another never meet their pools.
- */
-#define PYM_DEPOT_BATCHES	8
-
-struct pym_depot {
-	u32 nr;				/* batches; guarded by cache->lock */
-	u32 batch;			/* blocks in each: half a front; constant */
-	void *block[];			/* batch i begins at i * batch */
-};
-
-/*
- * Pools in use are ordered by how many free blocks they have, to within a factor of
- * two: bucket n has those with 1 << n to (2 << n) - 1.
- */
-#define PYM_NR_FULLNESS		(ilog2(PYM_POOL_MAX_BLOCKS) + 1)
-
-/* What a cache has of one node. Guarded by cache->lock. */
-struct pym_cache_node {
-	struct list_head used[PYM_NR_FULLNESS];
-	unsigned long mask;		/* lists of used that are not empty */
-	struct pym_depot *depot;	/* set once, with the fronts */
-};
-
-struct pym_cache {
-	/* The first line is what the fast path reads. */
-	struct pym_cache_head head;
-	/* Constant after creation. */
-	unsigned long pool_mask;	/* pool size - 1 */
-	u64 slot_factor;		/* see slot_start() */
-	u64 hot_limit;			/* slot_limit, or 0: no free is simple here */
-	u64 slot_limit;
-	u32 size;
-	u32 stride;
-	u32 align;
-	u32 clear;			/* words to clear, 0: never */
-	u16 capacity;
-	u16 front_cap;			/* 0: the heap does without fronts */
-	u8 order;
-	bool is_class;			/* hidden, behind pym_malloc() */
-	bool indexed;			/* its pages carry no key: slow lookup */
-	bool typesafe;			/* PYM_CACHE_TYPESAFE_BY_RCU */
-	struct pym_heap *heap;
-	u64 recip;
-	void (*ctor)(void *block);
-
-	/* Pools and counters, guarded by lock. */
-	raw_spinlock_t lock;
-	struct list_head full;
-	unsigned long nr_pools;
-	unsigned long nr_full;
-	unsigned long live;
-	unsigned long carved;		/* sum over the pools */
-	unsigned long high;
-	u64 allocs;			/* those that no front served */
-	u64 frees;			/* those that no front served */
-	u64 failures;
-	u32 events;			/* blocks that left or entered pools */
-	struct pym_front __percpu *fronts; /* set once; NULL until there are any */
-
-	/* What waits for readers, see rcu.c. */
-	atomic_t waiting;		/* blocks and callbacks */
-	struct list_head limbo;		/* guarded by lock, as the next two */
-	struct list_head limbo_next;	/* for the next grace period */
-	bool limbo_busy;		/* the callback is under way */
-	struct rcu_head limbo_rcu;
-
-	/* Lifecycle, guarded by pym_registry. */
-	struct list_head node;		/* heap->caches */
-	struct dentry *dir;
-	struct rcu_head rcu;
-	struct {			/* scratch of verify.c */
-		u32 pools, full, live, carved, events;
-	} seen;
-	char name[PYM_NAME_MAX];
-	struct pym_cache_node node_of[];	/* by node, pym_nr_nodes() of them */
-};
-
-static_assert(!offsetof(struct pym_cache, head));
-
-/* Where the bytes a heap holds are. Sums to `held'. Guarded by heap->lock. */
-struct pym_account {
-	size_t held;
-	size_t pools;			/* present pools */
-	size_t metadata;
-	size_t pass_through;
-	size_t in_flight;		/* charged, not yet one of the others */
-	size_t high;			/* highest held */
-	u64 moves;			/* changes of these, of owners, of holes */
-};
-
-struct pym_heap {
-	struct pym_heap_head head;	/* the fast path reads it */
-
-	/* Constant after creation. */
-	const struct pym_provider_ops *provider;
-	void *provider_ctx;
-	unsigned int flags;		/* PYM_HEAP_* */
-	void (*on_limit)(struct pym_heap *heap, size_t wanted, void *ctx);
-	void *on_limit_ctx;
-
-	bool hooked;			/* calls go through hooks: no class is hot */
-
-	struct pym_cache *class[PYM_NR_CLASSES];	/* set once, by cmpxchg */
-	struct pym_hooks __rcu *hooks;	/* SRCU; NULL: the heap's own functions */
-
-	raw_spinlock_t lock ____cacheline_aligned_in_smp;
-	struct list_head arenas;	/* by id; readers may use RCU */
-	struct list_head dead;		/* arenas on their way to the provider */
-	struct list_head large;		/* pass-through records */
-	struct pym_account acct;
-	size_t limit;
-	unsigned int nr_arenas;
-	u32 next_id;
-	unsigned long nr_large;
-	unsigned long limit_hits;
-	unsigned long failures;
-	unsigned long refused;
-
-	struct work_struct reap_work;
-
-	/* Lifecycle, guarded by pym_registry. */
-	struct list_head node;		/* pym_heaps */
-	struct list_head caches;	/* those with a name of their own */
-	struct dentry *dir;
-	struct rcu_head rcu;
-	char name[PYM_NAME_MAX];
-
-	/* By node and page order, see pym_order_of(); each set once, by cmpxchg. */
-	struct pym_order *order[];
-};
-
-/* Nodes there can be. */
-static inline unsigned int pym_nr_nodes(void)
-{
-	return nr_node_ids;
-}
-
-/* Entries of heap->order. */
-static inline unsigned int pym_nr_orders(void)
-{
-	return pym_nr_nodes() * PYM_NR_ORDERS;
-}
-
-static inline struct pym_order **pym_order_of(struct pym_heap *heap, int nid, unsigned int order)
-{
-	return &heap->order[nid * PYM_NR_ORDERS + order];
-}
-
-static inline size_t pym_cache_bytes(void)
-{
-	return struct_size_t(struct pym_cache, node_of, pym_nr_nodes());
-}
-
-static inline size_t pym_heap_bytes(void)
-{
-	return struct_size_t(struct pym_heap, order, pym_nr_orders());
-}
-
-static_assert(!offsetof(struct pym_heap, head));
-static_assert(sizeof(struct pym_heap_head) == (PYM_NR_CLASSES + 1) * sizeof(void *));
-
-/* One pass-through block. Guarded by its shard's lock; list by heap->lock. */
-struct pym_large {
-	struct rb_node node;		/* shard, by ptr */
-	struct list_head list;		/* heap->large */
-	struct pym_heap *heap;		/* constant */
-	void *ptr;			/* constant */
-	size_t size;			/* constant: usable bytes */
-};
 
 /* ------------------------------------------------------------- report.c -- */
 
@@ -685,12 +415,18 @@ unsigned long pym_front_cached(const struct pym_cache *cache);
 unsigned int pym_front_put(struct pym_cache *cache, void **blocks, unsigned int n);
 size_t pym_front_take(struct pym_cache *cache, void **blocks, size_t n);
 unsigned int pym_front_give(struct pym_cache *cache, void **blocks, unsigned int n);
+bool pym_front_push(struct pym_cache *cache, void *block);
+bool pym_front_has_on_top(struct pym_cache *cache, const void *block);
+
+/* -------------------------------------------------------------- depot.c -- */
+
+/* Blocks of other nodes that are gathered before they go home. */
+#define PYM_OUTBOX		16
+
 bool pym_front_from_depot(struct pym_cache *cache);
 bool pym_front_to_depot(struct pym_cache *cache);
 bool pym_front_flush(struct pym_cache *cache);
 bool pym_front_send_home(struct pym_cache *cache, void *block, bool *reap);
-bool pym_front_push(struct pym_cache *cache, void *block);
-bool pym_front_has_on_top(struct pym_cache *cache, const void *block);
 void pym_front_drain(struct pym_cache *cache);
 void pym_front_drain_cpu(struct pym_cache *cache, unsigned int cpu);
 int pym_front_init(void (*drain_cpu)(unsigned int cpu));

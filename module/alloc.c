@@ -68,24 +68,42 @@ static __always_inline bool few_words(unsigned int n)
 	return n - 4 <= 32 - 4;
 }
 
+static __always_inline void clear_four(unsigned long *p)
+{
+	WRITE_ONCE(p[0], 0);
+	WRITE_ONCE(p[1], 0);
+	WRITE_ONCE(p[2], 0);
+	WRITE_ONCE(p[3], 0);
+}
+
 /*
  * Clear what is most often cleared: 4 to 32 words. By fours, the last of which may
- * overlap: there is no string instruction that pays for so little.
+ * overlap, and no loop for the first eight: there is no string instruction that pays
+ * for so little.
  */
 static __always_inline void clear_words(unsigned long *p, unsigned int n)
 {
 	unsigned long *last = p + n - 4;
 
-	for (; p < last; p += 4) {
+	clear_four(p);
+	if (n > 8)
+		for (p += 4; p < last; p += 4)
+			clear_four(p);
+	clear_four(last);
+}
+
+/* Clear any block; those of fewer words are not worth a call, either. */
+static void clear_block(unsigned long *p, unsigned int n)
+{
+	if (few_words(n)) {
+		clear_words(p, n);
+	} else if (n < 4) {
 		WRITE_ONCE(p[0], 0);
-		WRITE_ONCE(p[1], 0);
-		WRITE_ONCE(p[2], 0);
-		WRITE_ONCE(p[3], 0);
+		WRITE_ONCE(p[n / 2], 0);
+		WRITE_ONCE(p[n - 1], 0);
+	} else {
+		memset(p, 0, n * sizeof(long));
 	}
-	WRITE_ONCE(last[0], 0);
-	WRITE_ONCE(last[1], 0);
-	WRITE_ONCE(last[2], 0);
-	WRITE_ONCE(last[3], 0);
 }
 
 /*
@@ -97,10 +115,7 @@ static void *prepare_block(struct pym_cache *cache, void *marked, gfp_t gfp)
 	void *block = pym_unmarked(marked);
 
 	if (cache->clear && want_init_on_alloc(gfp) && !pym_marked(marked, PYM_ZERO)) {
-		if (few_words(cache->clear))
-			clear_words(block, cache->clear);
-		else
-			memset(block, 0, cache->clear * sizeof(long));
+		clear_block(block, cache->clear);
 	} else if (unlikely(cache->typesafe && !cache->ctor && gfp & __GFP_ZERO)) {
 		memset(block, 0, cache->size);
 	}

@@ -114,11 +114,10 @@ static void *prepare_block(struct pym_cache *cache, void *marked, gfp_t gfp)
 {
 	void *block = pym_unmarked(marked);
 
-	if (cache->clear && want_init_on_alloc(gfp) && !pym_marked(marked, PYM_ZERO)) {
+	if (cache->clear && want_init_on_alloc(gfp) && !pym_marked(marked, PYM_ZERO))
 		clear_block(block, cache->clear);
-	} else if (unlikely(cache->typesafe && !cache->ctor && gfp & __GFP_ZERO)) {
+	else if (unlikely(cache->typesafe && !cache->ctor && gfp & __GFP_ZERO))
 		memset(block, 0, cache->size);
-	}
 	return block;
 }
 

@@ -35,16 +35,18 @@ static bool add_cache(struct pym_cache *cache, struct pym_heap_stats *stats)
 /* The same with the heap's lock held, against the order of locks: false if it cannot be. */
 static bool try_add_cache(struct pym_cache *cache, struct pym_heap_stats *stats)
 {
-	struct pym_cache_stats s;
+	struct pym_cache_stats s = {};
 
 	lockdep_assert_held(&cache->heap->lock);
 	if (raw_spin_trylock(&cache->lock)) {
 		pym_cache_count(cache, &s);
 		raw_spin_unlock(&cache->lock);
-		add_cache_stats(&s, stats);
-		return true;
 	}
-	return false;
+	/* No cache has blocks of no size: this one was not counted. */
+	if (!s.size)
+		return false;
+	add_cache_stats(&s, stats);
+	return true;
 }
 
 static bool add_caches(struct pym_heap *heap, struct pym_heap_stats *stats,

@@ -76,7 +76,8 @@ static void stays_while_read_elsewhere(struct kunit *test)
 
 	pym_cache_free_rcu(cache, block);
 	for (i = 0; i < 5; i++) {
-		KUNIT_EXPECT_FALSE(test, pymt_is_handed_out(cache, block, blocks, MANY, GFP_KERNEL));
+		KUNIT_EXPECT_FALSE(test,
+				   pymt_is_handed_out(cache, block, blocks, MANY, GFP_KERNEL));
 		pym_heap_shrink(th->heap);
 		pymt_check(test, th);
 	}

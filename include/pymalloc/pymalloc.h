@@ -87,6 +87,8 @@ extern struct pym_heap *pym_default_heap;
  * @free: give @size bytes at @addr back
  *
  * On machines with several nodes the provider `pages' is asked with __GFP_THISNODE.
+ * @gfp can have flags that __vmalloc() does not take, such as __GFP_NOMEMALLOC. Since
+ * Linux 6.19 it warns of them: a provider that hands @gfp on to it removes them first.
  * Neither function is ever called with an allocator lock held or with
  * preemption disabled by the allocator. The structure and everything it points
  * to must outlive every heap that uses it.

@@ -6,6 +6,13 @@
 #include <linux/slab.h>
 #include "internal.h"
 
+/* Free pools of an order have found another use, or gone. */
+static void fewer_free(struct pym_order *order, unsigned int n)
+{
+	order->free -= n;
+	order->low = min(order->low, order->free);
+}
+
 /**
  * pym_arena_retire() - take an arena off every list, for its releaser alone
  * @heap: its heap
@@ -36,7 +43,7 @@ void pym_arena_retire(struct pym_heap *heap, struct pym_order *order, struct pym
 		arena->is_idle = false;
 	}
 	order->present -= hweight64(arena->present);
-	order->free -= hweight64(arena->free);
+	fewer_free(order, hweight64(arena->free));
 	order->virgin -= hweight64(arena->virgin);
 	order->nr_arenas--;
 	heap->nr_arenas--;
@@ -90,8 +97,9 @@ bool pym_arena_place(struct pym_heap *heap, struct pym_order *order, struct pym_
 			order->nr_idle--;
 		}
 	}
-	if (!idle || (arena->present && order->nr_idle <= PYM_SPARE_ARENAS))
+	if (!idle || (arena->present && order->nr_idle <= order->spare))
 		return false;
+	order->gone += !!arena->present;
 	pym_arena_retire(heap, order, arena);
 	return true;
 }
@@ -145,7 +153,7 @@ struct pym_pool *pym_pool_take(struct pym_cache *cache, int nid, struct pym_spar
 
 	bit = BIT_ULL(pool->index);
 	arena->free &= ~bit;
-	order->free--;
+	fewer_free(order, 1);
 	if (arena->virgin & bit) {
 		arena->virgin &= ~bit;
 		order->virgin--;
@@ -165,7 +173,8 @@ unlock:
  * @pool: owned, on no list
  *
  * Context: the lock of its owner.
- * Return: true if pym_heap_reap() should be called once the lock is dropped.
+ * Return: true if pym_heap_reap() should be called once the lock is dropped: there is
+ * something to give back, now or later.
  */
 bool pym_pool_put(struct pym_pool *pool)
 {
@@ -180,12 +189,14 @@ bool pym_pool_put(struct pym_pool *pool)
 	pym_pool_set_owner(pool, NULL);
 	pool->state = PYM_POOL_EMPTY;
 	pool->zeroed = false;
+	pool->draining = false;
 	pool->live = 0;
 	pool->carved = 0;
 	arena->free |= BIT_ULL(pool->index);
-	order->free++;
+	/* Above that many a tick is due until there are fewer again. */
+	reap = order->free++ == pym_kept_pools(arena->order);
 	heap->acct.moves++;
-	reap = pym_arena_place(heap, order, arena);
+	reap |= pym_arena_place(heap, order, arena);
 	raw_spin_unlock(&heap->lock);
 	return reap;
 }

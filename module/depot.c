@@ -45,10 +45,12 @@ static unsigned int take_from_depot(struct pym_cache *cache, struct pym_depot *d
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&cache->lock, flags);
-	if (depot->nr)
+	if (depot->nr) {
 		copy_slots(blocks, &depot->block[--depot->nr * n], n);
-	else
+		depot->moves++;
+	} else {
 		n = 0;
+	}
 	raw_spin_unlock_irqrestore(&cache->lock, flags);
 	return n;
 }
@@ -56,10 +58,11 @@ static unsigned int take_from_depot(struct pym_cache *cache, struct pym_depot *d
 /* Both with cache->lock and the front claimed: half a front one way or the other. */
 static bool fill_front(struct pym_front *front, struct pym_depot *depot)
 {
-	if (!depot->nr || front->n + depot->batch > front->cap)
+	if (!depot->nr || front->n > depot->batch)
 		return false;
 	copy_slots(&front->slot[front->n + 1], &depot->block[--depot->nr * depot->batch],
 		   depot->batch);
+	depot->moves++;
 	front->n += depot->batch;
 	front->net += depot->batch;
 	return true;
@@ -67,12 +70,13 @@ static bool fill_front(struct pym_front *front, struct pym_depot *depot)
 
 static bool fill_depot(struct pym_front *front, struct pym_depot *depot)
 {
-	if (depot->nr == PYM_DEPOT_BATCHES || front->n != front->cap)
+	if (depot->nr == PYM_DEPOT_BATCHES || front->n < 2 * depot->batch)
 		return false;
 	copy_slots(&depot->block[depot->nr++ * depot->batch], &front->slot[1], depot->batch);
 	front->n -= depot->batch;
 	copy_slots(&front->slot[1], &front->slot[1 + depot->batch], front->n);
 	front->net -= depot->batch;
+	depot->moves++;
 	return true;
 }
 
@@ -80,17 +84,20 @@ static bool exchange(struct pym_cache *cache,
 		     bool (*move)(struct pym_front *front, struct pym_depot *depot))
 {
 	struct pym_front *front;
+	bool ok = false, opened = false;
 	unsigned long flags;
-	bool ok = false;
 
 	raw_spin_lock_irqsave(&cache->lock, flags);
 	front = this_cpu_ptr(cache->fronts);
 	/* With interrupts off, only an NMI can find it busy. */
 	if (front_claim(front)) {
+		opened = front_open(cache, front);
 		ok = move(front, depot_here(cache));
 		front_release(front);
 	}
 	raw_spin_unlock_irqrestore(&cache->lock, flags);
+	if (opened)
+		pym_decay_arm(cache->heap);
 	return ok;
 }
 
@@ -142,21 +149,21 @@ bool pym_front_flush(struct pym_cache *cache)
 		return false;
 	preempt_disable();
 	front = this_cpu_ptr(fronts);
-	if (READ_ONCE(front->n) == front->cap)
-		n = take_oldest(front, blocks, front->cap / 2);
+	if (READ_ONCE(front->n) == cache->front_cap)
+		n = take_oldest(front, blocks, cache->front_cap / 2);
 	preempt_enable();
 	return n && pym_batch_return(cache, blocks, n);
 }
 
 /* The same for the blocks of other nodes. */
-static unsigned int take_out(struct pym_front *front, void **blocks)
+static unsigned int take_out(struct pym_cache *cache, struct pym_front *front, void **blocks)
 {
 	unsigned int n;
 
 	if (!front_claim(front))
 		return 0;
 	n = front->out;
-	copy_slots(blocks, &front->slot[front->cap + 1], n);
+	copy_slots(blocks, &front->slot[cache->front_cap + 1], n);
 	front->out = 0;
 	front->net -= n;
 	front_release(front);
@@ -179,23 +186,26 @@ bool pym_front_send_home(struct pym_cache *cache, void *block, bool *reap)
 	void *blocks[PYM_OUTBOX] __uninitialized;
 	struct pym_front *front;
 	unsigned int n = 0;
-	bool ok = false;
+	bool ok = false, opened = false;
 
 	static_assert(PYM_OUTBOX <= PYM_BATCH);
 	preempt_disable();
 	front = this_cpu_ptr(cache->fronts);
 	if (!front_claim(front))
 		goto out;
+	opened = front_open(cache, front);
 	ok = front->out < PYM_OUTBOX;
 	if (ok) {
-		front->slot[front->cap + ++front->out] = block;
+		front->slot[cache->front_cap + ++front->out] = block;
 		front->frees++;
 	}
 	front_release(front);
 	if (front->out == PYM_OUTBOX)
-		n = take_out(front, blocks);
+		n = take_out(cache, front, blocks);
 out:
 	preempt_enable();
+	if (opened)
+		pym_decay_arm(cache->heap);
 	if (n)
 		*reap |= pym_batch_return(cache, blocks, n);
 	return ok;
@@ -210,9 +220,28 @@ static void drain_front(struct pym_cache *cache, struct pym_front *front)
 	/* None while it is busy: whoever we interrupted comes first, the caller asks again. */
 	while ((n = take_oldest(front, blocks, PYM_BATCH)))
 		pym_batch_return(cache, blocks, n);
-	n = take_out(front, blocks);
+	n = take_out(cache, front, blocks);
 	if (n)
 		pym_batch_return(cache, blocks, n);
+}
+
+static void drain_depot(struct pym_cache *cache, struct pym_depot *depot)
+{
+	void *blocks[PYM_BATCH];
+	unsigned int n;
+
+	while ((n = take_from_depot(cache, depot, blocks)))
+		pym_batch_return(cache, blocks, n);
+}
+
+/* Nothing comes into a front any more that is empty, until front_open(). */
+static void close_front(struct pym_front *front)
+{
+	if (!front_claim(front))
+		return;
+	if (!front->n && !front->out)
+		front->cap = 0;
+	front_release(front);
 }
 
 static void drain_this_cpu(void *data)
@@ -241,15 +270,13 @@ static bool has_blocks(int cpu, void *data)
  */
 void pym_front_drain(struct pym_cache *cache)
 {
-	void *blocks[PYM_BATCH];
-	unsigned int n, nid;
+	unsigned int nid;
 
 	if (!fronts_of(cache))
 		return;
 	on_each_cpu_cond_mask(has_blocks, drain_this_cpu, cache, true, cpu_online_mask);
 	for (nid = 0; nid < pym_nr_nodes(); nid++)
-		while ((n = take_from_depot(cache, cache->node_of[nid].depot, blocks)))
-			pym_batch_return(cache, blocks, n);
+		drain_depot(cache, cache->node_of[nid].depot);
 }
 
 /**
@@ -264,8 +291,104 @@ void pym_front_drain_cpu(struct pym_cache *cache, unsigned int cpu)
 	if (!fronts_of(cache))
 		return;
 	drain_front(cache, per_cpu_ptr(cache->fronts, cpu));
+	close_front(per_cpu_ptr(cache->fronts, cpu));
 	/* Not here: no provider may be called with pym_registry held. */
 	schedule_work(&cache->heap->reap_work);
+}
+
+/* ------------------------------------------------------------ at rest -- */
+
+/* So many ticks untouched, and a front or a depot is emptied. */
+#define TICKS_OF_REST	2
+
+/* Changed by every allocation and free, but for an odd sequence of a great many. */
+static u64 state_of(const struct pym_front *front)
+{
+	return READ_ONCE(front->n) + 1021 * READ_ONCE(front->frees) +
+	       65537 * READ_ONCE(front->net);
+}
+
+/* Is a front to be emptied? Sets @more if it has to be looked at again. */
+static bool front_rests(struct pym_front *front, bool *more)
+{
+	u64 state = state_of(front);
+
+	if (!READ_ONCE(front->cap))
+		return false;
+	*more = true;
+	if (state != front->seen || !front->rests) {
+		front->seen = state;
+		front->rests = 1;
+	} else if (front->rests <= TICKS_OF_REST) {
+		front->rests++;
+	}
+	return front->rests > TICKS_OF_REST;
+}
+
+static bool depot_rests(struct pym_depot *depot, bool *more)
+{
+	u32 moves = READ_ONCE(depot->moves);
+
+	if (!READ_ONCE(depot->nr))
+		return false;
+	*more = true;
+	if (moves != depot->seen || !depot->rests) {
+		depot->seen = moves;
+		depot->rests = 1;
+	} else {
+		depot->rests++;
+	}
+	return depot->rests > TICKS_OF_REST;
+}
+
+static bool has_rested(int cpu, void *data)
+{
+	struct pym_cache *cache = data;
+	const struct pym_front *front = per_cpu_ptr(cache->fronts, cpu);
+
+	return READ_ONCE(front->cap) && READ_ONCE(front->rests) > TICKS_OF_REST;
+}
+
+static void empty_and_close(void *data)
+{
+	struct pym_cache *cache = data;
+	struct pym_front *front = this_cpu_ptr(cache->fronts);
+
+	/* It may have been used since it was looked at. */
+	if (state_of(front) != front->seen)
+		return;
+	drain_front(cache, front);
+	close_front(front);
+}
+
+/**
+ * pym_front_decay() - a tick: empty what nobody has touched for some ticks
+ * @cache: the cache
+ *
+ * A front is emptied on its CPU, by an interrupt. A CPU whose front is closed, or has
+ * been used lately, is not bothered with it.
+ *
+ * Context: Task context, interrupts on, pym_registry.
+ * Return: true if there is something to look at in the next tick.
+ */
+bool pym_front_decay(struct pym_cache *cache)
+{
+	bool more = false, rest = false;
+	unsigned int nid;
+	int cpu;
+
+	lockdep_assert_held(&pym_registry);
+	if (!fronts_of(cache))
+		return false;
+	for_each_online_cpu(cpu)
+		rest |= front_rests(per_cpu_ptr(cache->fronts, cpu), &more);
+	if (rest)
+		on_each_cpu_cond_mask(has_rested, empty_and_close, cache, true,
+				      cpu_online_mask);
+	for (nid = 0; nid < pym_nr_nodes(); nid++)
+		if (depot_rests(cache->node_of[nid].depot, &more))
+			drain_depot(cache, cache->node_of[nid].depot);
+	return more;
 }
 
 /* --------------------------------------------------------- dead CPUs -- */

@@ -105,17 +105,16 @@ void pym_front_create(struct pym_cache *cache, gfp_t gfp)
 		fronts = __alloc_percpu_gfp(front_size(cache), SMP_CACHE_BYTES, gfp);
 	if (!fronts)
 		goto free;
-	for_each_possible_cpu(cpu) {
-		per_cpu_ptr(fronts, cpu)->cap = cache->front_cap;
+	/* Closed, all of them: no slots. */
+	for_each_possible_cpu(cpu)
 		per_cpu_ptr(fronts, cpu)->busy = PYM_FRONT_IDLE;
-	}
 	if (cmpxchg(&cache->node_of[0].depot, NULL, depots))
 		goto free;
 	for (nid = 0; nid < pym_nr_nodes(); nid++) {
 		cache->node_of[nid].depot = depots + nid * depot_size(cache);
 		cache->node_of[nid].depot->batch = cache->front_cap / 2;
 	}
-	/* After the depots and every CPU's cap; pairs with fronts_of(). */
+	/* After the depots and the fronts; pairs with fronts_of(). */
 	smp_store_release(&cache->fronts, fronts);
 	pym_front_publish(cache);
 	pym_commit(heap, bytes, &heap->acct.metadata);
@@ -237,6 +236,7 @@ unsigned int pym_front_put(struct pym_cache *cache, void **blocks, unsigned int 
 {
 	struct pym_front __percpu *fronts = fronts_of(cache);
 	struct pym_front *front;
+	bool opened = false;
 	unsigned int i;
 
 	if (!fronts)
@@ -247,6 +247,7 @@ unsigned int pym_front_put(struct pym_cache *cache, void **blocks, unsigned int 
 		n = 0;
 		goto out;
 	}
+	opened = front_open(cache, front);
 	n = min_t(unsigned long, n, front->cap - front->n);
 	for (i = 0; i < n; i++)
 		front->slot[front->n + 1 + i] = blocks[n - 1 - i];
@@ -255,6 +256,8 @@ unsigned int pym_front_put(struct pym_cache *cache, void **blocks, unsigned int 
 	front_release(front);
 out:
 	preempt_enable();
+	if (opened)
+		pym_decay_arm(cache->heap);
 	return n;
 }
 
@@ -338,13 +341,21 @@ out:
  * @cache: the cache
  * @block: a block of it that has been checked as far as can be without its lock
  *
- * Context: Any.
+ * Opens the front if it was closed.
+ *
+ * Context: Any but NMI.
  * Return: false if the front is full, busy, or holds @block on top already.
  */
 bool pym_front_push(struct pym_cache *cache, void *block)
 {
 	struct pym_front __percpu *fronts = fronts_of(cache);
-	return fronts && front_push(fronts, block);
+
+	if (!fronts)
+		return false;
+	/* Should we move to another CPU meanwhile, the push does without. */
+	if (unlikely(!raw_cpu_read(fronts->cap)))
+		pym_front_put(cache, NULL, 0);
+	return front_push(fronts, block);
 }
 
 /**
@@ -367,7 +378,7 @@ bool pym_front_has_on_top(struct pym_cache *cache, const void *block)
 	front = this_cpu_ptr(fronts);
 	has = pym_unmarked(READ_ONCE(front->slot[READ_ONCE(front->n)])) == block;
 	if (READ_ONCE(front->out))
-		has |= READ_ONCE(front->slot[front->cap + READ_ONCE(front->out)]) == block;
+		has |= READ_ONCE(front->slot[cache->front_cap + READ_ONCE(front->out)]) == block;
 	preempt_enable();
 	return has;
 }

@@ -98,6 +98,20 @@ static __always_inline void copy_slots(void **to, void **from, unsigned int n)
 }
 
 /*
+ * Let blocks into a front that is claimed: a closed one has room for none, so that
+ * whoever comes with one comes by here. True if pym_decay_arm() is to be called once
+ * the front is released.
+ */
+static inline bool front_open(const struct pym_cache *cache, struct pym_front *front)
+{
+	if (likely(front->cap))
+		return false;
+	front->cap = cache->front_cap;
+	front->rests = 0;
+	return true;
+}
+
+/*
  * Push a block; false if the front is busy or full, or has the block on top
  * already, which is a double free.
  */

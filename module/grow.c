@@ -24,6 +24,7 @@ static struct pym_order *get_pool_order(struct pym_heap *heap, unsigned int nr, 
 	INIT_LIST_HEAD(&order->holes);
 	INIT_LIST_HEAD(&order->idle);
 	order->nid = nid;
+	order->spare = PYM_SPARE_ARENAS;
 	if (cmpxchg(slot, NULL, order))
 		pym_meta_free(heap, order, sizeof(*order));
 	return READ_ONCE(*slot);
@@ -119,6 +120,11 @@ static int grow_arena(struct pym_heap *heap, struct pym_order *order, unsigned i
 
 	raw_spin_lock_irqsave(&heap->lock, flags);
 	insert_arena(heap, order, arena);
+	/* Had one more been kept, it would not have had to be obtained. */
+	if (order->gone) {
+		order->gone--;
+		order->spare++;
+	}
 	order->present += npools;
 	order->free += npools;
 	order->virgin += npools;
@@ -312,6 +318,8 @@ int pym_heap_grow(struct pym_heap *heap, unsigned int nr, gfp_t gfp, int nid)
 		return -EWOULDBLOCK;
 	}
 	err = grow_node(heap, nr, gfp, nid);
+	if (!err)
+		pym_decay_arm(heap);
 	/* Pools of other orders may be what fills the heap. */
 	if (err == -EDQUOT && pym_heap_trim(heap))
 		err = grow_node(heap, nr, gfp, nid);

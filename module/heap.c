@@ -191,6 +191,10 @@ static void destroy_heap(struct pym_heap *heap)
 	pym_observer->heap_del(heap);
 	mutex_lock(&pym_registry);
 	list_del(&heap->node);
+	/* Nobody gives back on his own accord any more what is forgotten now. */
+	mutex_lock(&heap->reclaim);
+	heap->dying = true;
+	mutex_unlock(&heap->reclaim);
 	mutex_unlock(&pym_registry);
 
 	pym_hooks_drop(heap);
@@ -229,11 +233,12 @@ void pym_heap_reset(struct pym_heap *heap)
 		return;
 	/* In between, caches and arenas contradict each other: no reader then. */
 	mutex_lock(&pym_registry);
+	mutex_lock(&heap->reclaim);
 	visit_caches(heap, pym_cache_quiesce);
 	forget_everything(heap);
 	mutex_unlock(&pym_registry);
-	/* The provider is called with no lock held. */
 	release_everything(heap);
+	mutex_unlock(&heap->reclaim);
 }
 EXPORT_SYMBOL_GPL(pym_heap_reset);
 

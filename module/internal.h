@@ -373,6 +373,12 @@ bool pym_arena_place(struct pym_heap *heap, struct pym_order *order, struct pym_
 void pym_arena_retire(struct pym_heap *heap, struct pym_order *order,
 		      struct pym_arena *arena);
 void pym_arena_free_rcu(struct rcu_head *rcu);
+/* Free pools of an order that are never given back but when asked for: 32 KiB. */
+static inline unsigned int pym_kept_pools(unsigned int order)
+{
+	return max(SZ_32K / pym_pool_size(order), 1UL);
+}
+
 struct pym_pool *pym_pool_take(struct pym_cache *cache, int nid, struct pym_spare_bits *spare);
 bool pym_pool_put(struct pym_pool *pool);
 
@@ -385,9 +391,24 @@ void pym_heap_release_arenas(struct pym_heap *heap);
 void pym_heap_init_arenas(struct pym_heap *heap);
 void pym_heap_exit_arenas(struct pym_heap *heap);
 
+size_t pym_heap_give_back(struct pym_heap *heap, struct pym_order *order, unsigned int n);
+size_t pym_heap_reap_now(struct pym_heap *heap);
+
 /* --------------------------------------------------------------- grow.c -- */
 
 int pym_heap_grow(struct pym_heap *heap, unsigned int order, gfp_t gfp, int nid);
+
+/* -------------------------------------------------------------- decay.c -- */
+
+extern unsigned int pym_decay_ms;
+void pym_decay_arm(struct pym_heap *heap);
+void pym_decay_init_heap(struct pym_heap *heap);
+void pym_decay_exit_heap(struct pym_heap *heap);
+
+/* ------------------------------------------------------------- shrinker.c -- */
+
+int pym_shrinker_init(void);
+void pym_shrinker_exit(void);
 
 /* -------------------------------------------------------------- batch.c -- */
 
@@ -428,6 +449,7 @@ bool pym_front_to_depot(struct pym_cache *cache);
 bool pym_front_flush(struct pym_cache *cache);
 bool pym_front_send_home(struct pym_cache *cache, void *block, bool *reap);
 void pym_front_drain(struct pym_cache *cache);
+bool pym_front_decay(struct pym_cache *cache);
 void pym_front_drain_cpu(struct pym_cache *cache, unsigned int cpu);
 int pym_front_init(void (*drain_cpu)(unsigned int cpu));
 void pym_front_exit(void);

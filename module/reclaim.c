@@ -41,7 +41,14 @@ static size_t release_arena(struct pym_arena *arena)
 	return bytes + metadata;
 }
 
-static size_t reap_now(struct pym_heap *heap)
+/**
+ * pym_heap_reap_now() - give retired arenas back
+ * @heap: the heap
+ *
+ * Context: No lock of ours held; the provider's free() must be allowed.
+ * Return: bytes given back.
+ */
+size_t pym_heap_reap_now(struct pym_heap *heap)
 {
 	struct pym_arena *arena;
 	unsigned long flags;
@@ -61,35 +68,50 @@ static size_t reap_now(struct pym_heap *heap)
 
 static void reap_work(struct work_struct *work)
 {
-	reap_now(container_of(work, struct pym_heap, reap_work));
+	pym_heap_reap_now(container_of(work, struct pym_heap, reap_work));
 }
 
 /**
- * pym_heap_reap() - give retired arenas back, here if the context allows
+ * pym_heap_reap() - see to what has become free, now if the context allows
  * @heap: the heap
  *
- * Context: Any, no lock of ours held.
+ * Retired arenas are given back; what else is free waits for a tick.
+ *
+ * Context: Any but NMI, no lock of ours held.
  */
 void pym_heap_reap(struct pym_heap *heap)
 {
-	if ((heap->provider->flags & PYM_PROVIDER_ATOMIC) && pym_may_obtain())
-		reap_now(heap);
-	else
-		schedule_work(&heap->reap_work);
+	/* What others retire they reap. */
+	if (!list_empty(&heap->dead)) {
+		if ((heap->provider->flags & PYM_PROVIDER_ATOMIC) && pym_may_obtain())
+			pym_heap_reap_now(heap);
+		else
+			schedule_work(&heap->reap_work);
+	}
+	pym_decay_arm(heap);
 }
 EXPORT_SYMBOL_IF_KUNIT(pym_heap_reap);
 
+/* The free pools of an arena, or @n of them: those that would be used last. */
+static u64 pick_free(const struct pym_arena *arena, unsigned int n)
+{
+	u64 pools = arena->free;
+
+	for (n = hweight64(pools) - min(n, hweight64(pools)); n; n--)
+		pools &= pools - 1;
+	return pools;
+}
+
 /*
- * Make the free pools of one arena ABSENT and give their pages back. The arena
- * cannot be retired meanwhile, as its pools are reserved. Called with
+ * Make @pools of one arena, which are free, ABSENT and give their pages back. The
+ * arena cannot be retired meanwhile, as its pools are reserved. Called with
  * heap->lock held, which is dropped. Returns the bytes.
  */
 static size_t depopulate(struct pym_heap *heap, struct pym_order *order,
-			 struct pym_arena *arena, unsigned long flags)
+			 struct pym_arena *arena, u64 pools, unsigned long flags)
 	__releases(&heap->lock)
 {
 	size_t pool_size = pym_arena_pool_size(arena);
-	u64 pools = arena->free;
 	size_t bytes = hweight64(pools) * pool_size;
 	unsigned int i;
 
@@ -98,10 +120,11 @@ static size_t depopulate(struct pym_heap *heap, struct pym_order *order,
 			arena->pools[i].state = PYM_POOL_ABSENT;
 	order->present -= hweight64(pools);
 	order->free -= hweight64(pools);
-	order->virgin -= hweight64(arena->virgin);
+	order->low = min(order->low, order->free);
+	order->virgin -= hweight64(arena->virgin & pools);
 	arena->present &= ~pools;
-	arena->free = 0;
-	arena->virgin = 0;
+	arena->free &= ~pools;
+	arena->virgin &= ~pools;
 	arena->reserved |= pools;
 	pym_shift(heap, bytes, &heap->acct.pools, &heap->acct.in_flight);
 	pym_arena_place(heap, order, arena);
@@ -127,6 +150,58 @@ static size_t depopulate(struct pym_heap *heap, struct pym_order *order,
 	return bytes;
 }
 
+/* An idle arena with at most @n free pools, or NULL. */
+static struct pym_arena *pick_idle(struct pym_order *order, unsigned int n)
+{
+	struct pym_arena *arena;
+
+	arena = list_first_entry_or_null(&order->idle, struct pym_arena, idle);
+	return arena && hweight64(arena->free) <= n ? arena : NULL;
+}
+
+/**
+ * pym_heap_give_back() - give free pools back
+ * @heap: the heap
+ * @order: their order
+ * @n: how many at most
+ *
+ * Whole arenas first, then single pools, out of the sparsest arenas, if the provider
+ * takes them back alone.
+ *
+ * Context: No lock of ours held; the provider's free() must be allowed.
+ * Return: bytes of single pools; those of arenas are pym_heap_pym_heap_reap_now()'s.
+ */
+size_t pym_heap_give_back(struct pym_heap *heap, struct pym_order *order, unsigned int n)
+{
+	bool split = heap->provider->flags & PYM_PROVIDER_SPLIT;
+	struct pym_arena *arena;
+	unsigned long flags;
+	size_t bytes = 0;
+	unsigned int nr;
+	u64 pools;
+
+	while (n) {
+		raw_spin_lock_irqsave(&heap->lock, flags);
+		arena = pick_idle(order, n);
+		if (arena) {
+			n -= hweight64(arena->free);
+			pym_arena_retire(heap, order, arena);
+			raw_spin_unlock_irqrestore(&heap->lock, flags);
+			continue;
+		}
+		nr = find_last_bit(order->mask, PYM_ARENA_MAX_POOLS + 1);
+		if (!split || nr > PYM_ARENA_MAX_POOLS) {
+			raw_spin_unlock_irqrestore(&heap->lock, flags);
+			break;
+		}
+		arena = hlist_entry(order->bucket[nr].first, struct pym_arena, bucket);
+		pools = pick_free(arena, n);
+		n -= hweight64(pools);
+		bytes += depopulate(heap, order, arena, pools, flags);
+	}
+	return bytes;
+}
+
 /**
  * pym_heap_trim() - give everything back that holds no live block
  * @heap: the heap
@@ -136,33 +211,16 @@ static size_t depopulate(struct pym_heap *heap, struct pym_order *order,
  */
 size_t pym_heap_trim(struct pym_heap *heap)
 {
-	bool split = heap->provider->flags & PYM_PROVIDER_SPLIT;
-	struct pym_arena *arena;
 	struct pym_order *order;
-	unsigned int i, n;
-	unsigned long flags;
+	unsigned int i;
 	size_t bytes = 0;
 
 	for (i = 0; i < pym_nr_orders(); i++) {
 		order = READ_ONCE(heap->order[i]);
-		while (order) {
-			raw_spin_lock_irqsave(&heap->lock, flags);
-			arena = list_first_entry_or_null(&order->idle, struct pym_arena, idle);
-			if (arena) {
-				pym_arena_retire(heap, order, arena);
-				raw_spin_unlock_irqrestore(&heap->lock, flags);
-				continue;
-			}
-			n = find_first_bit(order->mask, PYM_ARENA_MAX_POOLS + 1);
-			if (!split || n > PYM_ARENA_MAX_POOLS) {
-				raw_spin_unlock_irqrestore(&heap->lock, flags);
-				break;
-			}
-			arena = hlist_entry(order->bucket[n].first, struct pym_arena, bucket);
-			bytes += depopulate(heap, order, arena, flags);
-		}
+		if (order)
+			bytes += pym_heap_give_back(heap, order, UINT_MAX);
 	}
-	return bytes + reap_now(heap);
+	return bytes + pym_heap_reap_now(heap);
 }
 EXPORT_SYMBOL_IF_KUNIT(pym_heap_trim);
 
@@ -195,7 +253,7 @@ void pym_heap_retire_arenas(struct pym_heap *heap)
  */
 void pym_heap_release_arenas(struct pym_heap *heap)
 {
-	reap_now(heap);
+	pym_heap_reap_now(heap);
 	flush_work(&heap->reap_work);
 }
 
@@ -206,6 +264,7 @@ void pym_heap_init_arenas(struct pym_heap *heap)
 	INIT_LIST_HEAD(&heap->dead);
 	INIT_LIST_HEAD(&heap->large);
 	INIT_WORK(&heap->reap_work, reap_work);
+	pym_decay_init_heap(heap);
 }
 
 /**
@@ -218,6 +277,7 @@ void pym_heap_exit_arenas(struct pym_heap *heap)
 {
 	unsigned int i;
 
+	pym_decay_exit_heap(heap);
 	cancel_work_sync(&heap->reap_work);
 	for (i = 0; i < pym_nr_orders(); i++)
 		pym_meta_free(heap, heap->order[i], sizeof(*heap->order[i]));

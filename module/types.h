@@ -24,7 +24,10 @@
 #include "compat.h"
 #include "sizeclass.h"
 
-/* Wholly free arenas kept per order of a heap, against thrashing. */
+/*
+ * Wholly free arenas kept per order of a heap, to begin with: one more for each that
+ * was given back just before it was needed again.
+ */
 #define PYM_SPARE_ARENAS	1
 
 /* Blocks handled under one hold of cache->lock by the bulk functions. */
@@ -60,6 +63,7 @@ struct pym_pool {
 	u8 state;			/* enum pym_pool_state */
 	u32 cookie;			/* constant: proves this is a pool */
 	bool zeroed;			/* untouched blocks read as zero */
+	bool draining;			/* frees come here and meet no front; batch.c */
 };
 static_assert(sizeof(struct pym_pool) == 64);
 
@@ -101,6 +105,9 @@ struct pym_order {
 	unsigned long present;		/* pools: sums over the arenas */
 	unsigned long free;
 	unsigned long virgin;
+	unsigned long low;		/* fewest free since the last tick; decay.c */
+	unsigned int spare;		/* idle arenas that are kept */
+	unsigned int gone;		/* arenas given back lately for being beyond that */
 	struct {			/* scratch of verify.c, guarded by pym_registry */
 		unsigned long arenas, present, free, virgin, idle, holes;
 	} seen;
@@ -115,6 +122,9 @@ struct pym_order {
 struct pym_depot {
 	u32 nr;				/* batches; guarded by cache->lock */
 	u32 batch;			/* blocks in each: half a front; constant */
+	u32 moves;			/* batches that came or went; guarded by cache->lock */
+	u32 seen;			/* what the last tick has seen of it; decay.c */
+	u32 rests;			/* ticks that have found it untouched; decay.c */
 	void *block[];			/* batch i begins at i * batch */
 };
 
@@ -128,6 +138,7 @@ struct pym_depot {
 struct pym_cache_node {
 	struct list_head used[PYM_NR_FULLNESS];
 	unsigned long mask;		/* lists of used that are not empty */
+	struct pym_pool *next;		/* which sparse pool to fill next, or NULL */
 	struct pym_depot *depot;	/* set once, with the fronts */
 };
 
@@ -227,12 +238,15 @@ struct pym_heap {
 	unsigned long refused;
 
 	struct work_struct reap_work;
+	struct delayed_work tick;	/* decay.c */
+	struct mutex reclaim;		/* see section 7 of internal.h */
 
 	/* Lifecycle, guarded by pym_registry. */
 	struct list_head node;		/* pym_heaps */
 	struct list_head caches;	/* those with a name of their own */
 	struct dentry *dir;
 	struct rcu_head rcu;
+	bool dying;			/* guarded by reclaim, too */
 	char name[PYM_NAME_MAX];
 
 	/* By node and page order, see pym_order_of(); each set once, by cmpxchg. */

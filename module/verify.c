@@ -202,7 +202,7 @@ static void check_buckets(struct walk *w, unsigned int nr)
 	struct pym_heap *heap = w->heap;
 	struct pym_order *order = heap->order[nr];
 	unsigned long flags;
-	bool bad = false;
+	bool bad = false, idle;
 	unsigned int n;
 
 	raw_spin_lock_irqsave(&heap->lock, flags);
@@ -212,10 +212,11 @@ static void check_buckets(struct walk *w, unsigned int nr)
 		bad |= test_bit(n, order->mask) != !!first;
 		bad |= first && hweight64(hlist_entry(first, struct pym_arena, bucket)->free) != n;
 	}
-	bad |= order->nr_idle > PYM_SPARE_ARENAS;
+	idle = order->nr_idle > order->spare;
+	bad |= idle;
 	raw_spin_unlock_irqrestore(&heap->lock, flags);
 	if (bad)
-		broken(w, order->nr_idle > PYM_SPARE_ARENAS ? "arena-spare" : "arena-order",
+		broken(w, idle ? "arena-spare" : "arena-order",
 		       "node %u, order %u: buckets, their bits or the spare arenas are wrong",
 		       nr / PYM_NR_ORDERS, nr % PYM_NR_ORDERS);
 }

@@ -43,11 +43,13 @@
  */
 struct pym_front {
 	unsigned long n;		/* blocks, in slot[1] to slot[n] */
-	unsigned long cap;		/* most there can be, constant */
+	unsigned long cap;		/* most there can be; 0 while it is closed */
 	s8 busy;			/* PYM_FRONT_IDLE, else somebody is at it */
-	u8 out;				/* blocks of other nodes, from slot[cap + 1] on */
+	u8 out;				/* blocks of other nodes, behind the slots for its own */
+	u8 rests;			/* ticks that have found it untouched; decay.c */
 	u64 frees;			/* frees served by the front */
 	u64 net;			/* blocks put in by refills less flushes */
+	u64 seen;			/* what the last tick has seen; decay.c */
 	void *slot[];			/* slot[0] is NULL, always */
 };
 

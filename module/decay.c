@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Decay: what has been free for a while is given back, so that a heap holds what was
+ * needed lately. A tick looks at what a heap has; there is one as long as it has
+ * anything to give.
+ *
+ * Free pools: those that were free all the time since the last tick (order->low) were
+ * not needed, and go, but for pym_kept_pools(). Fronts and depots: see depot.c.
+ */
+#include <linux/moduleparam.h>
+#include <linux/mutex.h>
+#include <linux/workqueue.h>
+#include "internal.h"
+
+unsigned int pym_decay_ms = 500;
+EXPORT_SYMBOL_IF_KUNIT(pym_decay_ms);
+
+static int set_decay_ms(const char *val, const struct kernel_param *kp);
+static const struct kernel_param_ops decay_ms_ops = {
+	.set = set_decay_ms,
+	.get = param_get_uint,
+};
+module_param_cb(decay_ms, &decay_ms_ops, &pym_decay_ms, 0644);
+MODULE_PARM_DESC(decay_ms, "time between two looks at what a heap does not use, in ms; 0: never (default 500)");
+
+/**
+ * pym_decay_arm() - have a tick, unless one is due already
+ * @heap: the heap, which has something that it might give back
+ *
+ * A tick that is due sees what the caller has done before.
+ *
+ * Context: Any but NMI, no lock of ours held.
+ */
+void pym_decay_arm(struct pym_heap *heap)
+{
+	unsigned int ms = READ_ONCE(pym_decay_ms);
+
+	if (ms)
+		queue_delayed_work(system_power_efficient_wq, &heap->tick,
+				   msecs_to_jiffies(ms));
+}
+
+static bool tick_caches(struct pym_heap *heap)
+{
+	struct pym_cache *cache;
+	bool more = false;
+	unsigned int i;
+
+	lockdep_assert_held(&pym_registry);
+	for (i = 0; i < PYM_NR_CLASSES; i++) {
+		cache = READ_ONCE(heap->class[i]);
+		if (cache)
+			more |= pym_front_decay(cache);
+	}
+	list_for_each_entry(cache, &heap->caches, node)
+		more |= pym_front_decay(cache);
+	return more;
+}
+
+static bool tick_order(struct pym_heap *heap, struct pym_order *order, unsigned int nr)
+{
+	unsigned int keep = pym_kept_pools(nr), idle;
+	unsigned long flags, low;
+	bool more;
+
+	raw_spin_lock_irqsave(&heap->lock, flags);
+	low = order->low;
+	idle = order->nr_idle;
+	raw_spin_unlock_irqrestore(&heap->lock, flags);
+	if (low > keep)
+		pym_heap_give_back(heap, order, low - keep);
+
+	raw_spin_lock_irqsave(&heap->lock, flags);
+	/* Arenas that were idle all the time need not have been kept. */
+	idle -= min(idle, order->nr_idle);
+	order->spare = max_t(int, order->spare - idle, PYM_SPARE_ARENAS);
+	order->gone /= 2;
+	order->low = order->free;
+	more = order->free > keep;
+	raw_spin_unlock_irqrestore(&heap->lock, flags);
+	return more;
+}
+
+static void tick(struct work_struct *work)
+{
+	struct pym_heap *heap = container_of(to_delayed_work(work), struct pym_heap, tick);
+	struct pym_order *order;
+	bool more = false;
+	unsigned int i;
+
+	mutex_lock(&pym_registry);
+	if (!heap->dying)
+		more = tick_caches(heap);
+	mutex_unlock(&pym_registry);
+
+	mutex_lock(&heap->reclaim);
+	if (!heap->dying) {
+		for (i = 0; i < pym_nr_orders(); i++) {
+			order = READ_ONCE(heap->order[i]);
+			if (order)
+				more |= tick_order(heap, order, i % PYM_NR_ORDERS);
+		}
+		pym_heap_reap_now(heap);
+		if (more)
+			pym_decay_arm(heap);
+	}
+	mutex_unlock(&heap->reclaim);
+}
+
+/* From 0 to something: nobody else would begin. */
+static int set_decay_ms(const char *val, const struct kernel_param *kp)
+{
+	struct pym_heap *heap;
+	int err = param_set_uint(val, kp);
+
+	if (err)
+		return err;
+	mutex_lock(&pym_registry);
+	list_for_each_entry(heap, &pym_heaps, node)
+		pym_decay_arm(heap);
+	mutex_unlock(&pym_registry);
+	return 0;
+}
+
+void pym_decay_init_heap(struct pym_heap *heap)
+{
+	mutex_init(&heap->reclaim);
+	INIT_DELAYED_WORK(&heap->tick, tick);
+}
+
+/**
+ * pym_decay_exit_heap() - have no tick any more
+ * @heap: dying
+ *
+ * Context: Task context, may sleep, no lock of ours held.
+ */
+void pym_decay_exit_heap(struct pym_heap *heap)
+{
+	cancel_delayed_work_sync(&heap->tick);
+}

@@ -61,6 +61,7 @@ void pym_cache_init_used(struct pym_cache *cache)
 		for (i = 0; i < PYM_NR_FULLNESS; i++)
 			INIT_LIST_HEAD(&node->used[i]);
 		node->mask = 0;
+		node->next = NULL;
 	}
 	INIT_LIST_HEAD(&cache->full);
 }
@@ -85,6 +86,76 @@ struct pym_pool *pym_cache_any_used(struct pym_cache *cache)
 }
 EXPORT_SYMBOL_IF_KUNIT(pym_cache_any_used);
 
+/* ------------------------------------------------------------- draining -- */
+
+/*
+ * A front gives again what was freed into it, so of scattered blocks that are freed
+ * and allocated all the time none ever leaves its pool empty. Hence sparse pools of a
+ * fragmented cache drain: their pages do not name their owner, so that a free fails
+ * the test that every free makes, and takes the block to its pool. Allocations come
+ * from the fullest pools anyway. No free of another pool pays for that.
+ */
+
+/* A cache with fewer pools than this is not worth it. */
+#define DRAIN_POOLS	16
+
+static bool is_fragmented(const struct pym_cache *cache)
+{
+	return cache->nr_pools > DRAIN_POOLS &&
+	       2 * cache->live < cache->nr_pools * cache->capacity;
+}
+
+/* After a free. */
+static void may_drain(struct pym_cache *cache, struct pym_pool *pool)
+{
+	lockdep_assert_held(&cache->lock);
+	if (pool->draining || 2 * pool->live > cache->capacity || !is_fragmented(cache))
+		return;
+	WRITE_ONCE(pool->draining, true);
+	pym_pool_set_owner(pool, NULL);
+	/* What fronts hold by now is as scattered. */
+	cache->stale = true;
+}
+
+/* After allocations. */
+static void may_fill(struct pym_cache *cache, struct pym_pool *pool)
+{
+	lockdep_assert_held(&cache->lock);
+	if (4 * pool->live <= 3 * cache->capacity && is_fragmented(cache))
+		return;
+	WRITE_ONCE(pool->draining, false);
+	pym_pool_set_owner(pool, cache);
+}
+
+/*
+ * The pool to allocate from. Of sparse ones, which fill up from now on, one beside
+ * the last: full pools that lie together let other arenas go.
+ */
+static struct pym_pool *pick_used(const struct pym_cache_node *node, unsigned int nr)
+{
+	struct pym_pool *pool = list_first_entry(&node->used[nr], struct pym_pool, list);
+
+	return pool->draining && node->next ? node->next : pool;
+}
+
+/* A pool of the same arena that drains as well, or NULL. */
+static struct pym_pool *find_neighbour(const struct pym_cache *cache,
+				       const struct pym_pool *pool)
+{
+	struct pym_arena *arena = pool->arena;
+	unsigned int i;
+
+	lockdep_assert_held(&cache->lock);
+	for (i = 0; i < arena->npools; i++) {
+		pool = &arena->pools[i];
+		/* None becomes ours or ceases to be while we hold the lock. */
+		if (READ_ONCE(pool->owner) == cache && pool->state == PYM_POOL_USED &&
+		    pool->draining)
+			return &arena->pools[i];
+	}
+	return NULL;
+}
+
 /* Take up to @n blocks out of the fullest used pools of a node. Returns how many. */
 static unsigned int pop_used_pools(struct pym_cache *cache, struct pym_cache_node *node,
 				   void **marked, unsigned int n)
@@ -93,10 +164,14 @@ static unsigned int pop_used_pools(struct pym_cache *cache, struct pym_cache_nod
 
 	lockdep_assert_held(&cache->lock);
 	while (done < n && node->mask) {
-		unsigned int nr = __ffs(node->mask);
-		struct pym_pool *pool = list_first_entry(&node->used[nr], struct pym_pool, list);
+		struct pym_pool *pool = pick_used(node, __ffs(node->mask));
+		unsigned int nr = fullness(cache, pool);
 
 		done += pym_pool_pop(pool, cache, marked + done, n - done);
+		if (unlikely(pool->draining)) {
+			may_fill(cache, pool);
+			node->next = pool->draining ? pool : find_neighbour(cache, pool);
+		}
 		if (pool->live == cache->capacity) {
 			del_used(cache, pool, nr);
 			add_full(cache, pool);
@@ -229,6 +304,7 @@ static bool push_block(struct pym_cache *cache, struct pym_pool *pool, unsigned 
 		return false;
 	}
 	if (likely(pool->live)) {
+		may_drain(cache, pool);
 		if (fullness(cache, pool) != nr) {
 			del_used(cache, pool, nr);
 			add_used(cache, pool);
@@ -236,6 +312,8 @@ static bool push_block(struct pym_cache *cache, struct pym_pool *pool, unsigned 
 		return false;
 	}
 	del_used(cache, pool, nr);
+	if (node_of(cache, pool)->next == pool)
+		node_of(cache, pool)->next = NULL;
 	if (cache->typesafe) {
 		pym_limbo_add(cache, pool);
 		return false;
@@ -300,7 +378,7 @@ again:
 	return reap ? cache->heap : NULL;
 }
 
-/* Pool of a block of the cache; NULL or another's if it is not one any more. */
+/* Pool of a block of the cache; NULL or another's if it is not one any more. Under RCU. */
 static struct pym_pool *owned_pool(struct pym_cache *cache, const void *p)
 {
 	unsigned long word = (unsigned long)cache;
@@ -311,7 +389,7 @@ static struct pym_pool *owned_pool(struct pym_cache *cache, const void *p)
 		word ^= pym_direct.secret;
 	/* With its owner's word on it the page is ours, and names its pool. */
 	if (!plausible(cache, p) || !word_is(&page_of(p)->private, word))
-		return NULL;
+		return pym_lookup(p);
 	return (struct pym_pool *)page_of(p)->lru.next;
 }
 

@@ -225,13 +225,16 @@ static void drain_front(struct pym_cache *cache, struct pym_front *front)
 		pym_batch_return(cache, blocks, n);
 }
 
-static void drain_depot(struct pym_cache *cache, struct pym_depot *depot)
+/* Returns as pym_batch_return() does. */
+static bool drain_depot(struct pym_cache *cache, struct pym_depot *depot)
 {
 	void *blocks[PYM_BATCH];
+	bool reap = false;
 	unsigned int n;
 
 	while ((n = take_from_depot(cache, depot, blocks)))
-		pym_batch_return(cache, blocks, n);
+		reap |= pym_batch_return(cache, blocks, n);
+	return reap;
 }
 
 /* Nothing comes into a front any more that is empty, until front_open(). */
@@ -294,6 +297,35 @@ void pym_front_drain_cpu(struct pym_cache *cache, unsigned int cpu)
 	close_front(per_cpu_ptr(cache->fronts, cpu));
 	/* Not here: no provider may be called with pym_registry held. */
 	schedule_work(&cache->heap->reap_work);
+}
+
+/**
+ * pym_front_refresh() - let go of blocks whose pools have begun to drain
+ * @cache: a cache with fronts
+ *
+ * If some have: the front of this CPU and the depot of its node are emptied. Other
+ * CPUs' fronts are not worth an interrupt: they empty with use, or decay.
+ *
+ * Context: Any but NMI, no lock of ours held.
+ * Return: as pym_batch_return().
+ */
+bool pym_front_refresh(struct pym_cache *cache)
+{
+	void *blocks[PYM_BATCH] __uninitialized;
+	bool reap = false;
+	unsigned int n;
+
+	/* A hint: nothing is wrong if a mark is missed. */
+	if (likely(!READ_ONCE(cache->stale)))
+		return false;
+	WRITE_ONCE(cache->stale, false);
+	do {
+		preempt_disable();
+		n = take_oldest(this_cpu_ptr(cache->fronts), blocks, PYM_BATCH);
+		preempt_enable();
+		reap |= n && pym_batch_return(cache, blocks, n);
+	} while (n);
+	return reap | drain_depot(cache, depot_here(cache));
 }
 
 /* ------------------------------------------------------------ at rest -- */

@@ -32,6 +32,11 @@ struct pym_heap *pym_free_to_front(struct pym_cache *cache, struct pym_pool *poo
 		pym_report_block(PYM_MISUSE_DOUBLE_FREE, "block is free already", pool, p, ip);
 		return NULL;
 	}
+	if (READ_ONCE(pool->draining)) {
+		struct pym_heap *heap = pym_pool_free(pool, cache, p, ip);
+
+		return pym_front_refresh(cache) ? cache->heap : heap;
+	}
 	if (cache->clear && want_init_on_free())
 		memset(p, 0, cache->size);
 	if (static_branch_unlikely(&pym_many_nodes) && pool->arena->nid != numa_mem_id()) {

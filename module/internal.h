@@ -450,6 +450,7 @@ bool pym_front_flush(struct pym_cache *cache);
 bool pym_front_send_home(struct pym_cache *cache, void *block, bool *reap);
 void pym_front_drain(struct pym_cache *cache);
 bool pym_front_decay(struct pym_cache *cache);
+bool pym_front_refresh(struct pym_cache *cache);
 void pym_front_drain_cpu(struct pym_cache *cache, unsigned int cpu);
 int pym_front_init(void (*drain_cpu)(unsigned int cpu));
 void pym_front_exit(void);

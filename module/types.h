@@ -176,6 +176,7 @@ struct pym_cache {
 	u64 frees;			/* those that no front served */
 	u64 failures;
 	u32 events;			/* blocks that left or entered pools */
+	bool stale;			/* fronts hold blocks of pools that drain by now */
 	struct pym_front __percpu *fronts; /* set once; NULL until there are any */
 
 	/* What waits for readers, see rcu.c. */

@@ -429,12 +429,21 @@ static int limit_set(void *data, u64 value)
 }
 DEFINE_DEBUGFS_ATTRIBUTE(limit_fops, limit_get, limit_set, "%llu\n");
 
+/* Written: shrink. Read: the bytes that the last time has given back. */
 static int heap_shrink_set(void *data, u64 value)
 {
-	pym_heap_shrink(data);
+	struct pym_heap *heap = data;
+
+	WRITE_ONCE(heap->shrunk, pym_heap_shrink(heap));
 	return 0;
 }
-DEFINE_DEBUGFS_ATTRIBUTE(heap_shrink_fops, NULL, heap_shrink_set, "%llu\n");
+
+static int heap_shrink_get(void *data, u64 *value)
+{
+	*value = READ_ONCE(((struct pym_heap *)data)->shrunk);
+	return 0;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(heap_shrink_fops, heap_shrink_get, heap_shrink_set, "%llu\n");
 
 static int cache_stats_show(struct seq_file *m, void *unused)
 {
@@ -464,17 +473,21 @@ DEFINE_SHOW_ATTRIBUTE(cache_stats);
 
 static int cache_shrink_set(void *data, u64 value)
 {
-	pym_cache_shrink(data);
-	return 0;
+	return heap_shrink_set(((struct pym_cache *)data)->heap, value);
 }
-DEFINE_DEBUGFS_ATTRIBUTE(cache_shrink_fops, NULL, cache_shrink_set, "%llu\n");
+
+static int cache_shrink_get(void *data, u64 *value)
+{
+	return heap_shrink_get(((struct pym_cache *)data)->heap, value);
+}
+DEFINE_DEBUGFS_ATTRIBUTE(cache_shrink_fops, cache_shrink_get, cache_shrink_set, "%llu\n");
 
 static void heap_add(struct pym_heap *heap)
 {
 	heap->dir = debugfs_create_dir(heap->name, heap_root);
 	debugfs_create_file("stats", 0400, heap->dir, heap, &heap_stats_fops);
 	debugfs_create_file_unsafe("limit", 0600, heap->dir, heap, &limit_fops);
-	debugfs_create_file_unsafe("shrink", 0200, heap->dir, heap, &heap_shrink_fops);
+	debugfs_create_file_unsafe("shrink", 0600, heap->dir, heap, &heap_shrink_fops);
 }
 
 static void heap_del(struct pym_heap *heap)
@@ -492,7 +505,7 @@ static void cache_add(struct pym_cache *cache)
 		 cache->heap == pym_default_heap ? "" : ":", cache->name);
 	cache->dir = debugfs_create_dir(name, cache_root);
 	debugfs_create_file("stats", 0400, cache->dir, cache, &cache_stats_fops);
-	debugfs_create_file_unsafe("shrink", 0200, cache->dir, cache, &cache_shrink_fops);
+	debugfs_create_file_unsafe("shrink", 0600, cache->dir, cache, &cache_shrink_fops);
 }
 
 static void cache_del(struct pym_cache *cache)

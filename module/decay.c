@@ -57,14 +57,14 @@ static bool tick_caches(struct pym_heap *heap)
 	return more;
 }
 
-static bool tick_order(struct pym_heap *heap, struct pym_order *order, unsigned int nr)
+static bool tick_order(struct pym_heap *heap, struct pym_order *order, unsigned int keep)
 {
-	unsigned int keep = pym_kept_pools(nr), idle;
 	unsigned long flags, low;
+	unsigned int idle;
 	bool more;
 
 	raw_spin_lock_irqsave(&heap->lock, flags);
-	low = order->low;
+	low = keep ? order->low : order->free;
 	idle = order->nr_idle;
 	raw_spin_unlock_irqrestore(&heap->lock, flags);
 	if (low > keep)
@@ -85,7 +85,7 @@ static void tick(struct work_struct *work)
 {
 	struct pym_heap *heap = container_of(to_delayed_work(work), struct pym_heap, tick);
 	struct pym_order *order;
-	bool more = false;
+	bool more = false, pressed;
 	unsigned int i;
 
 	mutex_lock(&pym_registry);
@@ -95,10 +95,12 @@ static void tick(struct work_struct *work)
 
 	mutex_lock(&heap->reclaim);
 	if (!heap->dying) {
+		pressed = xchg(&heap->pressed, false);
 		for (i = 0; i < pym_nr_orders(); i++) {
 			order = READ_ONCE(heap->order[i]);
 			if (order)
-				more |= tick_order(heap, order, i % PYM_NR_ORDERS);
+				more |= tick_order(heap, order, pressed ? 0 :
+						   pym_kept_pools(i % PYM_NR_ORDERS));
 		}
 		pym_heap_reap_now(heap);
 		if (more)

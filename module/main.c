@@ -23,8 +23,13 @@ static int __init pym_init(void)
 	err = pym_front_init(pym_heap_drain_cpu);
 	if (err)
 		goto no_front;
+	err = pym_shrinker_init();
+	if (err)
+		goto no_shrinker;
 	pr_info("version %s loaded\n", PYM_VERSION);
 	return 0;
+no_shrinker:
+	pym_front_exit();
 no_front:
 	pym_heap_exit();
 no_heap:
@@ -41,6 +46,7 @@ static void __exit pym_exit(void)
 {
 	size_t live;
 
+	pym_shrinker_exit();
 	pym_front_exit();
 	live = pym_heap_exit();
 	pym_large_exit();

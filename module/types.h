@@ -231,6 +231,7 @@ struct pym_heap {
 	struct list_head large;		/* pass-through records */
 	struct pym_account acct;
 	size_t limit;
+	size_t shrunk;			/* bytes, when debugfs last asked to shrink it */
 	unsigned int nr_arenas;
 	u32 next_id;
 	unsigned long nr_large;
@@ -240,6 +241,7 @@ struct pym_heap {
 
 	struct work_struct reap_work;
 	struct delayed_work tick;	/* decay.c */
+	bool pressed;			/* the next tick gives all it can */
 	struct mutex reclaim;		/* see section 7 of internal.h */
 
 	/* Lifecycle, guarded by pym_registry. */
@@ -248,6 +250,7 @@ struct pym_heap {
 	struct dentry *dir;
 	struct rcu_head rcu;
 	bool dying;			/* guarded by reclaim, too */
+	unsigned int scan;		/* last that came by; shrinker.c */
 	char name[PYM_NAME_MAX];
 
 	/* By node and page order, see pym_order_of(); each set once, by cmpxchg. */

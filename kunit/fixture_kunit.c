@@ -19,6 +19,7 @@ struct fixture {
 	struct list_head heaps;
 	unsigned long misuse[PYM_NR_MISUSE];	/* reports asked for, and earlier ones */
 	unsigned long default_live;
+	unsigned int decay_ms;
 };
 
 /* ------------------------------------------------------------ provider -- */
@@ -290,6 +291,9 @@ int pymt_init_bare(struct kunit *test)
 		fixture->misuse[kind] = pym_misuse_count(kind);
 	pym_heap_stats(NULL, &stats);
 	fixture->default_live = stats.live;
+	/* Nothing goes by itself, but where a case is about that. */
+	fixture->decay_ms = pym_decay_ms;
+	WRITE_ONCE(pym_decay_ms, 0);
 	test->priv = fixture;
 	/*
 	 * On one node a case knows which arena, pool and block comes next. Cases that
@@ -327,6 +331,7 @@ void pymt_exit(struct kunit *test)
 		return;
 	list_for_each_entry_safe(th, next, &fixture->heaps, node)
 		pymt_close(test, th);
+	WRITE_ONCE(pym_decay_ms, fixture->decay_ms);
 	check_invariants(test, NULL);
 	pymt_stats(test, NULL, &stats);
 	KUNIT_EXPECT_EQ_MSG(test, stats.live, fixture->default_live,

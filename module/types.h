@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The structures, and which lock guards each member. The words are explained in
- * internal.h, sections 2 and 3; the locks in section 7.
+ * internal.h, sections 2 and 3; the locks in section 8.
  */
 #ifndef _PYM_TYPES_H
 #define _PYM_TYPES_H
@@ -242,7 +242,7 @@ struct pym_heap {
 	struct work_struct reap_work;
 	struct delayed_work tick;	/* decay.c */
 	bool pressed;			/* the next tick gives all it can */
-	struct mutex reclaim;		/* see section 7 of internal.h */
+	struct mutex reclaim;		/* see section 8 of internal.h */
 
 	/* Lifecycle, guarded by pym_registry. */
 	struct list_head node;		/* pym_heaps */

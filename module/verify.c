@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The invariant walker. Checks what section 5 of internal.h states, by the same
+ * The invariant walker. Checks what section 6 of internal.h states, by the same
  * names, on a running heap: every pool under its owner's lock, every arena under
  * the heap's, one at a time. Sums over many of them are only compared where the
  * counters prove that nothing changed meanwhile.

@@ -318,6 +318,7 @@ void pym_pool_push(struct pym_pool *pool, struct pym_cache *cache, unsigned int 
 bool pym_provider_allowed(const struct pym_heap *heap, gfp_t gfp);
 void *pym_provider_alloc(struct pym_heap *heap, size_t size, gfp_t gfp, int nid, bool *zeroed);
 void pym_provider_free(struct pym_heap *heap, void *addr, size_t size);
+void pym_provider_split(struct pym_heap *heap, void *addr, size_t size);
 int pym_pool_map(struct pym_pool *pool, gfp_t gfp);
 void pym_pool_unmap(struct pym_pool *pool);
 struct pym_pool *pym_lookup(const void *p);
@@ -401,11 +402,37 @@ bool pym_arena_place(struct pym_heap *heap, struct pym_order *order, struct pym_
 void pym_arena_retire(struct pym_heap *heap, struct pym_order *order,
 		      struct pym_arena *arena);
 void pym_arena_free_rcu(struct rcu_head *rcu);
-/* Free pools of an order that are never given back but when asked for: 32 KiB. */
+/* Can free pools go back alone? */
+static inline bool pym_can_split(const struct pym_heap *heap)
+{
+	return heap->provider->flags & PYM_PROVIDER_SPLIT;
+}
+
+/* Free pools of an order that are never given back but when asked for: 16 KiB. */
 static inline unsigned int pym_kept_pools(unsigned int order)
 {
-	return max(SZ_32K / pym_pool_size(order), 1UL);
+	return max(SZ_16K / pym_pool_size(order), 1UL);
 }
+
+/*
+ * Are there so many free pools that some go back at once? Not counting those that have
+ * not been used yet, and by so much more than what is kept that it is mostly arenas
+ * that have become idle by then. Read without a lock too: an estimate.
+ */
+static inline bool pym_order_excess(const struct pym_order *order)
+{
+	return READ_ONCE(order->free) - READ_ONCE(order->virgin) >
+	       READ_ONCE(order->keep) + clamp(READ_ONCE(order->present) / 16, 4UL, 64UL);
+}
+
+/* Idle arenas that are kept where pools cannot go back alone. */
+static inline unsigned int pym_spare_arenas(const struct pym_order *order, unsigned int nr)
+{
+	return PYM_SPARE_ARENAS + order->keep / pym_arena_pools(nr);
+}
+
+void pym_order_given(struct pym_order *order, unsigned int n);
+void pym_order_obtained(struct pym_order *order, unsigned int n);
 
 struct pym_pool *pym_pool_take(struct pym_cache *cache, int nid, struct pym_spare_bits *spare);
 bool pym_pool_put(struct pym_pool *pool);
@@ -419,7 +446,8 @@ void pym_heap_release_arenas(struct pym_heap *heap);
 void pym_heap_init_arenas(struct pym_heap *heap);
 void pym_heap_exit_arenas(struct pym_heap *heap);
 
-size_t pym_heap_give_back(struct pym_heap *heap, struct pym_order *order, unsigned int n);
+size_t pym_heap_give_back(struct pym_heap *heap, struct pym_order *order, unsigned int n,
+			  bool virgin);
 size_t pym_heap_reap_now(struct pym_heap *heap);
 
 /* --------------------------------------------------------------- grow.c -- */

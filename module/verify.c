@@ -212,7 +212,8 @@ static void check_buckets(struct walk *w, unsigned int nr)
 		bad |= test_bit(n, order->mask) != !!first;
 		bad |= first && hweight64(hlist_entry(first, struct pym_arena, bucket)->free) != n;
 	}
-	idle = order->nr_idle > order->spare;
+	idle = !pym_can_split(heap) &&
+	       order->nr_idle > pym_spare_arenas(order, nr % PYM_NR_ORDERS);
 	bad |= idle;
 	raw_spin_unlock_irqrestore(&heap->lock, flags);
 	if (bad)

@@ -114,13 +114,15 @@
  * sends their blocks to the slow path and to their pools. What is not drained pays
  * nothing. Of sparse pools, those of one arena are filled first.
  *
- * An idle arena beyond order->spare goes back at once. There is one spare arena to
- * begin with and one more for each that was given back and then missed, so a working
- * set that comes and goes meets no cliff. What is free otherwise is looked at by the
- * heap's tick (decay.c), every pym_decay_ms as long as there is anything: pools that
- * were free all the time since the last tick go, whole arenas first, down to
- * pym_kept_pools(). Measured, the low-water mark needs no other constant: what a
- * period of use has needed stays for the next one. Fronts and depots that nobody has
+ * Free pools go back at once if there are more than order->keep by a sixteenth of all
+ * there are: whole arenas first, then single pages of the sparsest. Nothing is kept to
+ * begin with, and one pool more for each that was given back and then missed, so a
+ * working set that comes and goes meets no cliff. A provider that cannot take single
+ * pools back gets idle arenas, by the same rule. What is free otherwise is looked at by
+ * the heap's tick (decay.c), every pym_decay_ms as long as there is anything: pools that
+ * were free all the time since the last tick go, down to pym_kept_pools(), and are not
+ * kept any more. The low-water mark needs no other constant: what a period of use has
+ * needed stays for the next one. Fronts and depots that nobody has
  * touched for two ticks are emptied, each front by an interrupt on its CPU, and closed:
  * a closed front has no slots, so that the first block that is to go into it takes the
  * slow path, opens it and has a tick again. Hence neither the fast path nor an idle
@@ -142,7 +144,8 @@
  *			bit is set exactly when the bucket is not empty
  *	arena-free	virgin is in free, free is in present, and the free mask
  *			agrees with the pools
- *	arena-spare	at most order->spare wholly free arenas per order
+ *	arena-spare	at most pym_spare_arenas() wholly free arenas per order, where
+ *			pools cannot go back alone
  *	lookup		first and last byte of every pool lead to it, and the
  *			bytes around it do not
  *	cache-count	the cache's pools, live and carved are sums over its pools
@@ -408,6 +411,14 @@ static inline bool pym_can_split(const struct pym_heap *heap)
 	return heap->provider->flags & PYM_PROVIDER_SPLIT;
 }
 
+extern unsigned int pym_decay_ms;
+
+/* And do they, if there are too many? Else idle arenas do. */
+static inline bool pym_gives_pools(const struct pym_heap *heap)
+{
+	return pym_can_split(heap) && READ_ONCE(pym_decay_ms);
+}
+
 /* Free pools of an order that are never given back but when asked for: 16 KiB. */
 static inline unsigned int pym_kept_pools(unsigned int order)
 {
@@ -425,7 +436,7 @@ static inline bool pym_order_excess(const struct pym_order *order)
 	       READ_ONCE(order->keep) + clamp(READ_ONCE(order->present) / 16, 4UL, 64UL);
 }
 
-/* Idle arenas that are kept where pools cannot go back alone. */
+/* Idle arenas that are kept where pools do not go back alone. */
 static inline unsigned int pym_spare_arenas(const struct pym_order *order, unsigned int nr)
 {
 	return PYM_SPARE_ARENAS + order->keep / pym_arena_pools(nr);
@@ -456,7 +467,6 @@ int pym_heap_grow(struct pym_heap *heap, unsigned int order, gfp_t gfp, int nid)
 
 /* -------------------------------------------------------------- decay.c -- */
 
-extern unsigned int pym_decay_ms;
 void pym_decay_arm(struct pym_heap *heap);
 void pym_decay_init_heap(struct pym_heap *heap);
 void pym_decay_exit_heap(struct pym_heap *heap);

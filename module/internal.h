@@ -49,8 +49,8 @@
  *				arena; pools used before go first
  *	USED <-> FULL		the last block is handed out, the first is freed; a
  *				pool that was full goes to the head of the list
- *	USED -> EMPTY		the last live block is freed; never FULL -> EMPTY
- *				directly, as a pool has at least 8 blocks
+ *	USED, FULL -> EMPTY	the last live blocks are freed; of a full pool all, by one
+ *				flush of a front
  *	USED -> LIMBO -> EMPTY	instead, if readers may still look at its blocks, which
  *				keep their type that way; after a grace period, or
  *				back to USED before
@@ -314,7 +314,6 @@ unsigned int pym_pool_pop(struct pym_pool *pool, struct pym_cache *cache, void *
 			  unsigned int n);
 enum pym_slot pym_pool_slot(struct pym_pool *pool, const struct pym_cache *cache,
 			    const void *p, unsigned int *slot);
-void pym_pool_push(struct pym_pool *pool, struct pym_cache *cache, unsigned int slot);
 
 /* ----------------------------------------------------------- provider.c -- */
 
@@ -499,7 +498,8 @@ void pym_front_destroy(struct pym_cache *cache);
 void pym_front_forget(struct pym_cache *cache);
 u64 pym_front_sum(const struct pym_cache *cache, unsigned long *cached, u64 *frees);
 unsigned long pym_front_cached(const struct pym_cache *cache);
-unsigned int pym_front_put(struct pym_cache *cache, void **blocks, unsigned int n);
+unsigned int pym_front_put(struct pym_cache *cache, void **marked, unsigned int n,
+			   unsigned long marks);
 size_t pym_front_take(struct pym_cache *cache, void **blocks, size_t n);
 unsigned int pym_front_give(struct pym_cache *cache, void **blocks, unsigned int n);
 bool pym_front_push(struct pym_cache *cache, void *block);

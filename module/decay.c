@@ -88,6 +88,9 @@ static void tick(struct work_struct *work)
 	bool more = false, pressed;
 	unsigned int i;
 
+	/* Due since before that was set, and nobody but us wants it. */
+	if (!READ_ONCE(pym_decay_ms) && !READ_ONCE(heap->pressed))
+		return;
 	mutex_lock(&pym_registry);
 	if (!heap->dying)
 		more = tick_caches(heap);
@@ -109,17 +112,21 @@ static void tick(struct work_struct *work)
 	mutex_unlock(&heap->reclaim);
 }
 
-/* From 0 to something: nobody else would begin. */
+/*
+ * From 0 to something nobody else would begin; and what is due after the time that was
+ * set before need not be waited for.
+ */
 static int set_decay_ms(const char *val, const struct kernel_param *kp)
 {
 	struct pym_heap *heap;
 	int err = param_set_uint(val, kp);
+	unsigned int ms = READ_ONCE(pym_decay_ms);
 
-	if (err)
+	if (err || !ms)
 		return err;
 	mutex_lock(&pym_registry);
 	list_for_each_entry(heap, &pym_heaps, node)
-		pym_decay_arm(heap);
+		mod_delayed_work(system_power_efficient_wq, &heap->tick, msecs_to_jiffies(ms));
 	mutex_unlock(&pym_registry);
 	return 0;
 }

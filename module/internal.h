@@ -407,6 +407,7 @@ void pym_decay_exit_heap(struct pym_heap *heap);
 
 /* ------------------------------------------------------------- shrinker.c -- */
 
+extern struct shrinker *pym_shrinker;
 int pym_shrinker_init(void);
 void pym_shrinker_exit(void);
 

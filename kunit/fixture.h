@@ -96,11 +96,22 @@ struct pymt_heap *pymt_heap(struct kunit *test);
 struct pymt_heap *pymt_open(struct kunit *test, enum pymt_kind kind,
 			    const struct pym_heap_args *args);
 void pymt_close(struct kunit *test, struct pymt_heap *th);
+void pymt_destroy(struct kunit *test, struct pymt_heap *th);
 
 /* Where random operations begin; printed, and a parameter of the module. */
 u64 pymt_seed(struct kunit *test);
 
+/*
+ * Decay. Every case starts without: pym_decay_ms is 0. With PYMT_BY_HAND ticks are
+ * armed, and come when the case calls for them.
+ */
+#define PYMT_BY_HAND		3600000
+bool pymt_tick(struct pymt_heap *th);
+unsigned int pymt_rest(struct kunit *test, struct pymt_heap *th);
+int pymt_init_by_hand(struct kunit *test);
+
 /* Expectations. */
+bool pymt_is_sound(struct pymt_heap *th);
 void pymt_check(struct kunit *test, struct pymt_heap *th);
 void pymt_expect_misuse(struct kunit *test, enum pym_misuse kind, unsigned long n);
 void pymt_forget_misuse(struct kunit *test);
@@ -116,6 +127,7 @@ void *pymt_take(struct kunit *test, struct pym_cache *cache);
 void *pymt_malloc(struct kunit *test, struct pym_heap *heap, size_t n);
 void pymt_take_many(struct kunit *test, struct pym_cache *cache, void **blocks, size_t n);
 void pymt_give_many(struct pym_cache *cache, void **blocks, size_t n);
+struct pym_cache *pymt_warm(struct kunit *test, struct pym_heap *heap, size_t size);
 
 static inline long pymt_bytes(struct pymt_heap *th)
 {

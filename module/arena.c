@@ -14,6 +14,42 @@ static void fewer_free(struct pym_order *order, unsigned int n)
 }
 
 /**
+ * pym_order_given() - some free pools are on their way back, as there were too many
+ * @order: their order
+ * @n: how many
+ *
+ * Context: heap->lock.
+ */
+void pym_order_given(struct pym_order *order, unsigned int n)
+{
+	order->gone += n;
+	order->got = 0;
+}
+
+/**
+ * pym_order_obtained() - some pools were missing
+ * @order: their order
+ * @n: how many
+ *
+ * Had as many been kept, they would not have had to be obtained: next time they are.
+ * But if little of what was given back lately has been missed so far, giving it back
+ * was right.
+ *
+ * Context: heap->lock.
+ */
+void pym_order_obtained(struct pym_order *order, unsigned int n)
+{
+	unsigned long more;
+
+	order->got += n;
+	if (4 * order->got <= order->gone)
+		return;
+	more = min_t(unsigned long, n, order->gone);
+	order->gone -= more;
+	order->keep += more;
+}
+
+/**
  * pym_arena_retire() - take an arena off every list, for its releaser alone
  * @heap: its heap
  * @order: its order
@@ -97,9 +133,12 @@ bool pym_arena_place(struct pym_heap *heap, struct pym_order *order, struct pym_
 			order->nr_idle--;
 		}
 	}
-	if (!idle || (arena->present && order->nr_idle <= order->spare))
+	if (!idle)
 		return false;
-	order->gone += !!arena->present;
+	if (arena->present && (pym_can_split(heap) ||
+			       order->nr_idle <= pym_spare_arenas(order, arena->order)))
+		return false;
+	pym_order_given(order, hweight64(arena->present));
 	pym_arena_retire(heap, order, arena);
 	return true;
 }
@@ -194,7 +233,8 @@ bool pym_pool_put(struct pym_pool *pool)
 	pool->carved = 0;
 	arena->free |= BIT_ULL(pool->index);
 	/* Above that many a tick is due until there are fewer again. */
-	reap = order->free++ == pym_kept_pools(arena->order);
+	reap = order->free++ == pym_kept_pools(arena->order) ||
+	       (pym_order_excess(order) && pym_can_split(heap));
 	heap->acct.moves++;
 	reap |= pym_arena_place(heap, order, arena);
 	raw_spin_unlock(&heap->lock);

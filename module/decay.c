@@ -60,20 +60,18 @@ static bool tick_caches(struct pym_heap *heap)
 static bool tick_order(struct pym_heap *heap, struct pym_order *order, unsigned int keep)
 {
 	unsigned long flags, low;
-	unsigned int idle;
 	bool more;
 
 	raw_spin_lock_irqsave(&heap->lock, flags);
 	low = keep ? order->low : order->free;
-	idle = order->nr_idle;
 	raw_spin_unlock_irqrestore(&heap->lock, flags);
-	if (low > keep)
-		pym_heap_give_back(heap, order, low - keep);
+	low -= min_t(unsigned long, low, keep);
+	if (low)
+		pym_heap_give_back(heap, order, low, true);
 
 	raw_spin_lock_irqsave(&heap->lock, flags);
-	/* Arenas that were idle all the time need not have been kept. */
-	idle -= min(idle, order->nr_idle);
-	order->spare = max_t(int, order->spare - idle, PYM_SPARE_ARENAS);
+	/* Those need not have been kept. */
+	order->keep -= min(order->keep, low);
 	order->gone /= 2;
 	order->low = order->free;
 	more = order->free > keep;

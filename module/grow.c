@@ -24,7 +24,6 @@ static struct pym_order *get_pool_order(struct pym_heap *heap, unsigned int nr, 
 	INIT_LIST_HEAD(&order->holes);
 	INIT_LIST_HEAD(&order->idle);
 	order->nid = nid;
-	order->spare = PYM_SPARE_ARENAS;
 	if (cmpxchg(slot, NULL, order))
 		pym_meta_free(heap, order, sizeof(*order));
 	return READ_ONCE(*slot);
@@ -85,7 +84,6 @@ static void insert_arena(struct pym_heap *heap, struct pym_order *order, struct 
 static int grow_arena(struct pym_heap *heap, struct pym_order *order, unsigned int nr,
 		      unsigned int npools, gfp_t gfp)
 {
-	bool split = heap->provider->flags & PYM_PROVIDER_SPLIT;
 	size_t pool_size = pym_pool_size(nr);
 	size_t bytes = npools * pool_size;
 	size_t charged = bytes + arena_metadata(heap, nr, npools);
@@ -113,18 +111,14 @@ static int grow_arena(struct pym_heap *heap, struct pym_order *order, unsigned i
 		if (pym_pool_map(pool, pym_meta_gfp(gfp)))
 			goto unmap;
 	}
-	arena->chunk = split ? NULL : chunk;
+	arena->chunk = chunk;
 	arena->present = pym_arena_all(arena);
 	arena->free = arena->present;
 	arena->virgin = arena->present;
 
 	raw_spin_lock_irqsave(&heap->lock, flags);
 	insert_arena(heap, order, arena);
-	/* Had one more been kept, it would not have had to be obtained. */
-	if (order->gone) {
-		order->gone--;
-		order->spare++;
-	}
+	pym_order_obtained(order, npools);
 	order->present += npools;
 	order->free += npools;
 	order->virgin += npools;
@@ -234,6 +228,7 @@ static int grow_pool(struct pym_heap *heap, struct pym_order *order, unsigned in
 	arena->present |= bit;
 	arena->free |= bit;
 	arena->virgin |= bit;
+	pym_order_obtained(order, 1);
 	order->present++;
 	order->free++;
 	order->virgin++;
@@ -280,7 +275,7 @@ static int grow_node(struct pym_heap *heap, unsigned int nr, gfp_t gfp, int nid)
 		return PTR_ERR(order);
 	npools = min(npools, FIRST_ARENA_POOLS << min(READ_ONCE(order->nr_arenas), 2U));
 
-	if (!(heap->provider->flags & PYM_PROVIDER_SPLIT)) {
+	if (!pym_can_split(heap)) {
 		for (; npools > 1; npools /= 2)
 			if (!grow_arena(heap, order, nr, npools, first))
 				return 0;

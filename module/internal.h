@@ -24,6 +24,8 @@
  *	depot	half fronts that CPUs of a node exchange through the cache
  *	heap	arenas, a page provider, a limit, classes and caches
  *	virgin	never handed out since its page was obtained: not even written
+ *	drain	of a sparse pool: take blocks back, and keep them from the fronts
+ *	decay	give back what has been free since the last tick
  *
  *	heap -+- order 0 -+- arena 3  [ pool 0 | pool 1 | ... | pool 63 ]
  *	      |           |              |        |
@@ -88,10 +90,9 @@
  * at the end of the front, and from there to its pool with 15 others.
  *
  * A heap without fronts, and a nested user that finds the front busy, takes this way
- * at once: find the pool of p (section 6), take the lock of the cache that owns it,
+ * at once: find the pool of p (section 7), take the lock of the cache that owns it,
  * check the slot, clear its bit. The last block of a pool sends the pool back to its
- * arena; the last pool of an arena makes the arena releasable, and beyond
- * PYM_SPARE_ARENAS of them it goes back to its provider once the locks are dropped.
+ * arena; the last pool of an arena makes the arena releasable (section 5).
  *
  * Costs that were weighed: busy is counted from -1, as an increment both sets and
  * tests it; slots are checked before the owner, so that the frees of a heap without
@@ -103,7 +104,31 @@
  * is virgin and its page came cleared. That is known of a block in a front too: its
  * slot is marked (PYM_ZERO), which costs nothing as every allocation looks then.
  *
- * 5. Invariants (verify.c checks them by these names)
+ * 5. How memory comes back
+ * ------------------------
+ * The fullest pools give blocks and the fullest arenas give pools, so that sparse ones
+ * are left alone and empty out. A front by itself would defeat that: a free followed
+ * by an allocation gives the same scattered block again, for ever. So the pools of a
+ * cache that uses less than half of what it holds drain once they are half empty
+ * (batch.c): their pages name no owner, and the test that every free makes anyway
+ * sends their blocks to the slow path and to their pools. What is not drained pays
+ * nothing. Of sparse pools, those of one arena are filled first.
+ *
+ * An idle arena beyond order->spare goes back at once. There is one spare arena to
+ * begin with and one more for each that was given back and then missed, so a working
+ * set that comes and goes meets no cliff. What is free otherwise is looked at by the
+ * heap's tick (decay.c), every pym_decay_ms as long as there is anything: pools that
+ * were free all the time since the last tick go, whole arenas first, down to
+ * pym_kept_pools(). Measured, the low-water mark needs no other constant: what a
+ * period of use has needed stays for the next one. Fronts and depots that nobody has
+ * touched for two ticks are emptied, each front by an interrupt on its CPU, and closed:
+ * a closed front has no slots, so that the first block that is to go into it takes the
+ * slow path, opens it and has a tick again. Hence neither the fast path nor an idle
+ * CPU whose front is closed ever hears of ticks.
+ * The shrinker does not wait for ticks. On its own accord nobody but those two gives
+ * back; both hold heap->reclaim, as destroy and reset do for what they forget.
+ *
+ * 6. Invariants (verify.c checks them by these names)
  * ---------------------------------------------------
  *	pool-state	section 3's table holds for state, owner, lists, masks
  *	pool-count	popcount(bits) = live; no bit at or above carved;
@@ -117,7 +142,7 @@
  *			bit is set exactly when the bucket is not empty
  *	arena-free	virgin is in free, free is in present, and the free mask
  *			agrees with the pools
- *	arena-spare	at most PYM_SPARE_ARENAS wholly free arenas per order
+ *	arena-spare	at most order->spare wholly free arenas per order
  *	lookup		first and last byte of every pool lead to it, and the
  *			bytes around it do not
  *	cache-count	the cache's pools, live and carved are sums over its pools
@@ -130,7 +155,7 @@
  * That virgin memory stays untouched, and that a failing provider leaves nothing
  * behind, cannot be seen from a state; tests with their own provider prove both.
  *
- * 6. From an address to its pool
+ * 7. From an address to its pool
  * ------------------------------
  * The pages of the `pages' provider name their owner in struct page's private word,
  * and their pool in lru.next beside it. So a free that passes costs one cache line of
@@ -148,10 +173,13 @@
  * Descriptors are freed after an RCU grace period, and every lookup is made
  * under rcu_read_lock(), so a bad free may race with anything.
  *
- * 7. Locks, outermost first
+ * 8. Locks, outermost first
  * -------------------------
  *	pym_registry	mutex: the list of heaps, the caches of each, names;
  *			never taken by allocation or free
+ *	heap->reclaim	mutex: the heap does not forget or lose its arenas meanwhile, nor
+ *			gives anything back but through who holds it. The shrinker
+ *			only tries for both mutexes
  *	cache->lock	raw spinlock, irqs off: the cache's lists, counters, and the
  *			insides of the pools it owns
  *	shard->lock	raw spinlock, irqs off: pass-through records by address
@@ -166,7 +194,7 @@
  * callback, no printing. Each is held for a bounded number of steps, which is
  * why they may be raw on PREEMPT_RT.
  *
- * 8. Contexts
+ * 9. Contexts
  * -----------
  * Task, softirq and hardirq may allocate and free. What a free makes
  * releasable is given back at once if the provider is atomic, else by a work
@@ -181,8 +209,8 @@
  * PREEMPT_RT with preemption off: what the pools have, never new memory, since
  * the page allocator takes sleeping locks there.
  *
- * 9. Differences from CPython, and why
- * ------------------------------------
+ * 10. Differences from CPython, and why
+ * -------------------------------------
  * - 8-byte classes (the kernel's minimum alignment), 4 KiB pools, 256 KiB
  *   arenas: a pool is a page, so it can be given back alone.
  * - State is out of line, nothing of ours is in a block: an overflow cannot
@@ -200,13 +228,13 @@
  * - The limit is hard and counts everything; pass-through blocks are known.
  * - A failing shrinking realloc returns the old block: it is large enough.
  *
- * 10. Which file shows which number: see debugfs.c; the sums are ledger.c's.
+ * 11. Which file shows which number: see debugfs.c; the sums are ledger.c's.
  *
  * Files, in dependency order. What looks upward is the limit's callback, the names
  * and observers of heap.c for caches, and the hooks that a dying heap drops:
  *	sizeclass.h types.h report.c pool.c provider.c account.c arena.c reclaim.c grow.c
- *	front.h batch.c front.c depot.c alloc.c free.c rcu.c cache.c large.c heap.c
- *	malloc.c ledger.c verify.c debugfs.c main.c
+ *	front.h batch.c front.c depot.c decay.c alloc.c free.c rcu.c cache.c large.c
+ *	heap.c shrinker.c malloc.c ledger.c verify.c debugfs.c main.c
  */
 #ifndef _PYM_INTERNAL_H
 #define _PYM_INTERNAL_H
@@ -290,6 +318,7 @@ void pym_pool_push(struct pym_pool *pool, struct pym_cache *cache, unsigned int 
 bool pym_provider_allowed(const struct pym_heap *heap, gfp_t gfp);
 void *pym_provider_alloc(struct pym_heap *heap, size_t size, gfp_t gfp, int nid, bool *zeroed);
 void pym_provider_free(struct pym_heap *heap, void *addr, size_t size);
+void pym_provider_split(struct pym_heap *heap, void *addr, size_t size);
 int pym_pool_map(struct pym_pool *pool, gfp_t gfp);
 void pym_pool_unmap(struct pym_pool *pool);
 struct pym_pool *pym_lookup(const void *p);
@@ -373,11 +402,37 @@ bool pym_arena_place(struct pym_heap *heap, struct pym_order *order, struct pym_
 void pym_arena_retire(struct pym_heap *heap, struct pym_order *order,
 		      struct pym_arena *arena);
 void pym_arena_free_rcu(struct rcu_head *rcu);
-/* Free pools of an order that are never given back but when asked for: 32 KiB. */
+/* Can free pools go back alone? */
+static inline bool pym_can_split(const struct pym_heap *heap)
+{
+	return heap->provider->flags & PYM_PROVIDER_SPLIT;
+}
+
+/* Free pools of an order that are never given back but when asked for: 16 KiB. */
 static inline unsigned int pym_kept_pools(unsigned int order)
 {
-	return max(SZ_32K / pym_pool_size(order), 1UL);
+	return max(SZ_16K / pym_pool_size(order), 1UL);
 }
+
+/*
+ * Are there so many free pools that some go back at once? Not counting those that have
+ * not been used yet, and by so much more than what is kept that it is mostly arenas
+ * that have become idle by then. Read without a lock too: an estimate.
+ */
+static inline bool pym_order_excess(const struct pym_order *order)
+{
+	return READ_ONCE(order->free) - READ_ONCE(order->virgin) >
+	       READ_ONCE(order->keep) + clamp(READ_ONCE(order->present) / 16, 4UL, 64UL);
+}
+
+/* Idle arenas that are kept where pools cannot go back alone. */
+static inline unsigned int pym_spare_arenas(const struct pym_order *order, unsigned int nr)
+{
+	return PYM_SPARE_ARENAS + order->keep / pym_arena_pools(nr);
+}
+
+void pym_order_given(struct pym_order *order, unsigned int n);
+void pym_order_obtained(struct pym_order *order, unsigned int n);
 
 struct pym_pool *pym_pool_take(struct pym_cache *cache, int nid, struct pym_spare_bits *spare);
 bool pym_pool_put(struct pym_pool *pool);
@@ -391,7 +446,8 @@ void pym_heap_release_arenas(struct pym_heap *heap);
 void pym_heap_init_arenas(struct pym_heap *heap);
 void pym_heap_exit_arenas(struct pym_heap *heap);
 
-size_t pym_heap_give_back(struct pym_heap *heap, struct pym_order *order, unsigned int n);
+size_t pym_heap_give_back(struct pym_heap *heap, struct pym_order *order, unsigned int n,
+			  bool virgin);
 size_t pym_heap_reap_now(struct pym_heap *heap);
 
 /* --------------------------------------------------------------- grow.c -- */

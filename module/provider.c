@@ -14,27 +14,34 @@
 /* --------------------------------------------------------------- pages -- */
 
 /*
- * One aligned block, split so that each page can go back alone. No __GFP_COMP:
- * a compound page cannot be split, and its tail pages have no private word.
+ * One aligned block, split before the first of its pages goes back alone: most go back
+ * as one, which is much cheaper. No __GFP_COMP: a compound page cannot be split, and
+ * its tail pages have no private word.
  */
 static void *pages_alloc(void *ctx, size_t size, gfp_t gfp, int node)
 {
-	unsigned int order = get_order(size);
-	struct page *page = alloc_pages_node(node, gfp, order);
+	struct page *page = alloc_pages_node(node, gfp, get_order(size));
 
-	if (!page)
-		return NULL;
-	if (order)
-		split_page(page, order);
-	return page_address(page);
+	return page ? page_address(page) : NULL;
+}
+
+static void pages_split(void *ctx, void *addr, size_t size)
+{
+	split_page(virt_to_page(addr), get_order(size));
 }
 
 static void pages_free(void *ctx, void *addr, size_t size)
 {
-	size_t offset;
+	struct page *page = virt_to_page(addr);
+	unsigned int i;
 
-	for (offset = 0; offset < size; offset += PAGE_SIZE)
-		__free_page(virt_to_page(addr + offset));
+	/* The second page has a reference of its own only if it was split off. */
+	if (size == PAGE_SIZE || !page_count(page + 1)) {
+		__free_pages(page, get_order(size));
+		return;
+	}
+	for (i = 0; i < size >> PAGE_SHIFT; i++)
+		__free_page(page + i);
 }
 
 const struct pym_provider_ops pym_provider_pages = {
@@ -42,6 +49,7 @@ const struct pym_provider_ops pym_provider_pages = {
 	.flags	= PYM_PROVIDER_ATOMIC | PYM_PROVIDER_SPLIT,
 	.alloc	= pages_alloc,
 	.free	= pages_free,
+	.split	= pages_split,
 };
 EXPORT_SYMBOL_GPL(pym_provider_pages);
 
@@ -159,6 +167,20 @@ void pym_provider_free(struct pym_heap *heap, void *addr, size_t size)
 {
 	atomic_long_sub(size, &outstanding);
 	heap->provider->free(heap->provider_ctx, addr, size);
+}
+
+/**
+ * pym_provider_split() - parts of a chunk are about to be given back alone
+ * @heap: the heap
+ * @addr: what pym_provider_alloc() returned
+ * @size: bytes
+ *
+ * Context: as pym_provider_free().
+ */
+void pym_provider_split(struct pym_heap *heap, void *addr, size_t size)
+{
+	if (heap->provider->split && size > PAGE_SIZE)
+		heap->provider->split(heap->provider_ctx, addr, size);
 }
 
 /* ------------------------------------------------- address to pool -- */

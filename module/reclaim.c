@@ -66,9 +66,207 @@ size_t pym_heap_reap_now(struct pym_heap *heap)
 	}
 }
 
+/* @n of a set of pools: those that would be used last. */
+static u64 last_pools(u64 pools, unsigned int n)
+{
+	unsigned int drop = hweight64(pools) - min(n, hweight64(pools));
+
+	for (; drop; drop--)
+		pools &= pools - 1;
+	return pools;
+}
+
+/* Every bit of a mask, lowest first. */
+#define for_each_pool(i, mask)						\
+	for (u64 __left = (mask); __left && ((i) = __ffs64(__left), 1); __left &= __left - 1)
+
+/* Say that free pools of an arena are on their way back, so that it is not retired. */
+static void reserve_free(struct pym_heap *heap, struct pym_order *order,
+			 struct pym_arena *arena, u64 pools)
+{
+	unsigned int i;
+
+	lockdep_assert_held(&heap->lock);
+	for_each_pool(i, pools)
+		arena->pools[i].state = PYM_POOL_ABSENT;
+	order->present -= hweight64(pools);
+	order->free -= hweight64(pools);
+	order->low = min(order->low, order->free);
+	order->virgin -= hweight64(arena->virgin & pools);
+	arena->present &= ~pools;
+	arena->free &= ~pools;
+	arena->virgin &= ~pools;
+	arena->reserved |= pools;
+	pym_shift(heap, hweight64(pools) * pym_arena_pool_size(arena), &heap->acct.pools,
+		  &heap->acct.in_flight);
+	pym_arena_place(heap, order, arena);
+}
+
+/*
+ * Make @pools of one arena, which are free, ABSENT and give their pages back. Called
+ * with heap->lock held, which is dropped. Returns the bytes.
+ */
+static size_t depopulate(struct pym_heap *heap, struct pym_order *order,
+			 struct pym_arena *arena, u64 pools, unsigned long flags)
+	__releases(&heap->lock)
+{
+	size_t pool_size = pym_arena_pool_size(arena);
+	size_t bytes = hweight64(pools) * pool_size;
+	void *chunk = arena->chunk;
+	unsigned int i;
+
+	reserve_free(heap, order, arena, pools);
+	arena->splitting = chunk;
+	arena->chunk = NULL;
+	raw_spin_unlock_irqrestore(&heap->lock, flags);
+
+	if (chunk)
+		pym_provider_split(heap, chunk, arena->npools * pool_size);
+	for_each_pool(i, pools) {
+		struct pym_pool *pool = &arena->pools[i];
+		void *base = pool->base;
+
+		pym_pool_unmap(pool);
+		WRITE_ONCE(pool->base, NULL);
+		pym_provider_free(heap, base, pool_size);
+	}
+
+	raw_spin_lock_irqsave(&heap->lock, flags);
+	arena->splitting &= !chunk;
+	arena->reserved &= ~pools;
+	order->holes_total += hweight64(pools);
+	pym_uncharge_locked(heap, bytes, &heap->acct.in_flight);
+	pym_arena_place(heap, order, arena);
+	raw_spin_unlock_irqrestore(&heap->lock, flags);
+	return bytes;
+}
+
+/* The free pools of an arena that may go. */
+static u64 free_pools(const struct pym_arena *arena, bool virgin)
+{
+	return virgin ? arena->free : arena->free & ~arena->virgin;
+}
+
+/* An idle arena with at most @n such pools, and one at least; or NULL. */
+static struct pym_arena *pick_idle(struct pym_order *order, unsigned int n, bool virgin)
+{
+	struct pym_arena *arena;
+	unsigned int pools;
+
+	list_for_each_entry(arena, &order->idle, idle) {
+		pools = hweight64(free_pools(arena, virgin));
+		if (pools && pools <= n)
+			return arena;
+	}
+	return NULL;
+}
+
+/* The arena with the most free pools, of which one may go; or NULL. */
+static struct pym_arena *pick_sparse(struct pym_order *order, bool virgin)
+{
+	unsigned int nr = PYM_ARENA_MAX_POOLS + 1, end;
+	struct pym_arena *arena;
+
+	for (;;) {
+		end = nr;
+		nr = find_last_bit(order->mask, end);
+		if (nr == end)
+			return NULL;
+		/* Whoever splits one is at the same as we are. */
+		hlist_for_each_entry(arena, &order->bucket[nr], bucket)
+			if (free_pools(arena, virgin) && !arena->splitting)
+				return arena;
+	}
+}
+
+/**
+ * pym_heap_give_back() - give free pools back
+ * @heap: the heap
+ * @order: their order
+ * @n: how many at most
+ * @virgin: also those that have not been used yet
+ *
+ * Whole arenas first, then single pools, out of the sparsest arenas, if the provider
+ * takes them back alone.
+ *
+ * Context: No lock of ours held; the provider's free() must be allowed.
+ * Return: bytes of single pools; those of arenas are pym_heap_reap_now()'s.
+ */
+size_t pym_heap_give_back(struct pym_heap *heap, struct pym_order *order, unsigned int n,
+			  bool virgin)
+{
+	struct pym_arena *arena;
+	unsigned long flags;
+	size_t bytes = 0;
+	u64 pools;
+
+	while (n) {
+		raw_spin_lock_irqsave(&heap->lock, flags);
+		arena = pick_idle(order, n, virgin);
+		if (arena) {
+			n -= hweight64(free_pools(arena, virgin));
+			pym_arena_retire(heap, order, arena);
+			raw_spin_unlock_irqrestore(&heap->lock, flags);
+			continue;
+		}
+		arena = pym_can_split(heap) ? pick_sparse(order, virgin) : NULL;
+		if (!arena) {
+			raw_spin_unlock_irqrestore(&heap->lock, flags);
+			break;
+		}
+		pools = last_pools(free_pools(arena, virgin), n);
+		n -= hweight64(pools);
+		bytes += depopulate(heap, order, arena, pools, flags);
+	}
+	return bytes;
+}
+
+static bool has_excess(struct pym_heap *heap)
+{
+	const struct pym_order *order;
+	unsigned int i;
+
+	if (!pym_can_split(heap))
+		return false;
+	for (i = 0; i < pym_nr_orders(); i++) {
+		order = READ_ONCE(heap->order[i]);
+		if (order && pym_order_excess(order))
+			return true;
+	}
+	return false;
+}
+
+/* Give the free pools back of which there are too many. */
+static void give_excess(struct pym_heap *heap)
+{
+	struct pym_order *order;
+	unsigned int i, n;
+	unsigned long flags;
+
+	for (i = 0; i < pym_nr_orders(); i++) {
+		order = READ_ONCE(heap->order[i]);
+		if (!order || !pym_order_excess(order))
+			continue;
+		raw_spin_lock_irqsave(&heap->lock, flags);
+		n = order->free - order->virgin;
+		n -= min_t(unsigned long, n, order->keep);
+		pym_order_given(order, n);
+		raw_spin_unlock_irqrestore(&heap->lock, flags);
+		pym_heap_give_back(heap, order, n, false);
+	}
+}
+
 static void reap_work(struct work_struct *work)
 {
-	pym_heap_reap_now(container_of(work, struct pym_heap, reap_work));
+	struct pym_heap *heap = container_of(work, struct pym_heap, reap_work);
+
+	/* Who holds it waits for us, or gives back himself. */
+	if (has_excess(heap) && mutex_trylock(&heap->reclaim)) {
+		if (!heap->dying)
+			give_excess(heap);
+		mutex_unlock(&heap->reclaim);
+	}
+	pym_heap_reap_now(heap);
 }
 
 /**
@@ -81,126 +279,20 @@ static void reap_work(struct work_struct *work)
  */
 void pym_heap_reap(struct pym_heap *heap)
 {
-	/* What others retire they reap. */
-	if (!list_empty(&heap->dead)) {
-		if ((heap->provider->flags & PYM_PROVIDER_ATOMIC) && pym_may_obtain())
+	bool excess = has_excess(heap);
+
+	if (excess || !list_empty(&heap->dead)) {
+		if (heap->provider->flags & PYM_PROVIDER_ATOMIC && pym_may_obtain()) {
+			if (excess)
+				give_excess(heap);
 			pym_heap_reap_now(heap);
-		else
+		} else {
 			schedule_work(&heap->reap_work);
+		}
 	}
 	pym_decay_arm(heap);
 }
 EXPORT_SYMBOL_IF_KUNIT(pym_heap_reap);
-
-/* The free pools of an arena, or @n of them: those that would be used last. */
-static u64 pick_free(const struct pym_arena *arena, unsigned int n)
-{
-	u64 pools = arena->free;
-
-	for (n = hweight64(pools) - min(n, hweight64(pools)); n; n--)
-		pools &= pools - 1;
-	return pools;
-}
-
-/*
- * Make @pools of one arena, which are free, ABSENT and give their pages back. The
- * arena cannot be retired meanwhile, as its pools are reserved. Called with
- * heap->lock held, which is dropped. Returns the bytes.
- */
-static size_t depopulate(struct pym_heap *heap, struct pym_order *order,
-			 struct pym_arena *arena, u64 pools, unsigned long flags)
-	__releases(&heap->lock)
-{
-	size_t pool_size = pym_arena_pool_size(arena);
-	size_t bytes = hweight64(pools) * pool_size;
-	unsigned int i;
-
-	for (i = 0; i < arena->npools; i++)
-		if (pools & BIT_ULL(i))
-			arena->pools[i].state = PYM_POOL_ABSENT;
-	order->present -= hweight64(pools);
-	order->free -= hweight64(pools);
-	order->low = min(order->low, order->free);
-	order->virgin -= hweight64(arena->virgin & pools);
-	arena->present &= ~pools;
-	arena->free &= ~pools;
-	arena->virgin &= ~pools;
-	arena->reserved |= pools;
-	pym_shift(heap, bytes, &heap->acct.pools, &heap->acct.in_flight);
-	pym_arena_place(heap, order, arena);
-	raw_spin_unlock_irqrestore(&heap->lock, flags);
-
-	for (i = 0; i < arena->npools; i++) {
-		struct pym_pool *pool = &arena->pools[i];
-		void *base = pool->base;
-
-		if (!(pools & BIT_ULL(i)))
-			continue;
-		pym_pool_unmap(pool);
-		WRITE_ONCE(pool->base, NULL);
-		pym_provider_free(heap, base, pool_size);
-	}
-
-	raw_spin_lock_irqsave(&heap->lock, flags);
-	arena->reserved &= ~pools;
-	order->holes_total += hweight64(pools);
-	pym_uncharge_locked(heap, bytes, &heap->acct.in_flight);
-	pym_arena_place(heap, order, arena);
-	raw_spin_unlock_irqrestore(&heap->lock, flags);
-	return bytes;
-}
-
-/* An idle arena with at most @n free pools, or NULL. */
-static struct pym_arena *pick_idle(struct pym_order *order, unsigned int n)
-{
-	struct pym_arena *arena;
-
-	arena = list_first_entry_or_null(&order->idle, struct pym_arena, idle);
-	return arena && hweight64(arena->free) <= n ? arena : NULL;
-}
-
-/**
- * pym_heap_give_back() - give free pools back
- * @heap: the heap
- * @order: their order
- * @n: how many at most
- *
- * Whole arenas first, then single pools, out of the sparsest arenas, if the provider
- * takes them back alone.
- *
- * Context: No lock of ours held; the provider's free() must be allowed.
- * Return: bytes of single pools; those of arenas are pym_heap_pym_heap_reap_now()'s.
- */
-size_t pym_heap_give_back(struct pym_heap *heap, struct pym_order *order, unsigned int n)
-{
-	bool split = heap->provider->flags & PYM_PROVIDER_SPLIT;
-	struct pym_arena *arena;
-	unsigned long flags;
-	size_t bytes = 0;
-	unsigned int nr;
-	u64 pools;
-
-	while (n) {
-		raw_spin_lock_irqsave(&heap->lock, flags);
-		arena = pick_idle(order, n);
-		if (arena) {
-			n -= hweight64(arena->free);
-			pym_arena_retire(heap, order, arena);
-			raw_spin_unlock_irqrestore(&heap->lock, flags);
-			continue;
-		}
-		nr = find_last_bit(order->mask, PYM_ARENA_MAX_POOLS + 1);
-		if (!split || nr > PYM_ARENA_MAX_POOLS) {
-			raw_spin_unlock_irqrestore(&heap->lock, flags);
-			break;
-		}
-		arena = hlist_entry(order->bucket[nr].first, struct pym_arena, bucket);
-		pools = pick_free(arena, n);
-		n -= hweight64(pools);
-		bytes += depopulate(heap, order, arena, pools, flags);
-	}
-	return bytes;
-}
 
 /**
  * pym_heap_trim() - give everything back that holds no live block
@@ -218,7 +310,7 @@ size_t pym_heap_trim(struct pym_heap *heap)
 	for (i = 0; i < pym_nr_orders(); i++) {
 		order = READ_ONCE(heap->order[i]);
 		if (order)
-			bytes += pym_heap_give_back(heap, order, UINT_MAX);
+			bytes += pym_heap_give_back(heap, order, UINT_MAX, true);
 	}
 	return bytes + pym_heap_reap_now(heap);
 }

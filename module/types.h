@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The structures, and which lock guards each member. The words are explained in
- * internal.h, sections 2 and 3; the locks in section 7.
+ * internal.h, sections 2 and 3; the locks in section 8.
  */
 #ifndef _PYM_TYPES_H
 #define _PYM_TYPES_H
@@ -24,10 +24,7 @@
 #include "compat.h"
 #include "sizeclass.h"
 
-/*
- * Wholly free arenas kept per order of a heap, to begin with: one more for each that
- * was given back just before it was needed again.
- */
+/* Wholly free arenas kept at least, per order of a heap, if they cannot be split. */
 #define PYM_SPARE_ARENAS	1
 
 /* Blocks handled under one hold of cache->lock by the bulk functions. */
@@ -79,8 +76,8 @@ struct pym_arena {
 	u64 free;			/* VIRGIN and EMPTY pools */
 	u64 virgin;			/* VIRGIN pools */
 	u64 reserved;			/* ABSENT pools being filled or given back */
-	void *chunk;			/* constant: what the provider gave, if it */
-					/* cannot split; else NULL */
+	void *chunk;			/* what the provider gave in one piece, until it is */
+					/* split; NULL if it was in pieces from the first */
 	u32 metadata;			/* bytes charged for descriptors and index */
 	u32 id;				/* constant: counts up within the heap */
 	s16 nid;			/* constant: node it was asked of */
@@ -88,6 +85,7 @@ struct pym_arena {
 	u8 order;			/* constant */
 	u8 in_bucket;			/* hweight64(free) when last placed */
 	bool is_idle;			/* no pool in use, none reserved */
+	bool splitting;			/* the provider is splitting the chunk */
 	bool retired;			/* off all lists, on its way to the provider */
 	struct rcu_head rcu;
 };
@@ -106,8 +104,9 @@ struct pym_order {
 	unsigned long free;
 	unsigned long virgin;
 	unsigned long low;		/* fewest free since the last tick; decay.c */
-	unsigned int spare;		/* idle arenas that are kept */
-	unsigned int gone;		/* arenas given back lately for being beyond that */
+	unsigned long keep;		/* free pools that are not given back at once */
+	unsigned long gone;		/* given back lately, for being more */
+	unsigned long got;		/* obtained since */
 	struct {			/* scratch of verify.c, guarded by pym_registry */
 		unsigned long arenas, present, free, virgin, idle, holes;
 	} seen;
@@ -242,7 +241,7 @@ struct pym_heap {
 	struct work_struct reap_work;
 	struct delayed_work tick;	/* decay.c */
 	bool pressed;			/* the next tick gives all it can */
-	struct mutex reclaim;		/* see section 7 of internal.h */
+	struct mutex reclaim;		/* see section 8 of internal.h */
 
 	/* Lifecycle, guarded by pym_registry. */
 	struct list_head node;		/* pym_heaps */

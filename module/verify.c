@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The invariant walker. Checks what section 5 of internal.h states, by the same
+ * The invariant walker. Checks what section 6 of internal.h states, by the same
  * names, on a running heap: every pool under its owner's lock, every arena under
  * the heap's, one at a time. Sums over many of them are only compared where the
  * counters prove that nothing changed meanwhile.
@@ -212,7 +212,8 @@ static void check_buckets(struct walk *w, unsigned int nr)
 		bad |= test_bit(n, order->mask) != !!first;
 		bad |= first && hweight64(hlist_entry(first, struct pym_arena, bucket)->free) != n;
 	}
-	idle = order->nr_idle > order->spare;
+	idle = !pym_can_split(heap) &&
+	       order->nr_idle > pym_spare_arenas(order, nr % PYM_NR_ORDERS);
 	bad |= idle;
 	raw_spin_unlock_irqrestore(&heap->lock, flags);
 	if (bad)

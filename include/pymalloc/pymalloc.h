@@ -85,11 +85,13 @@ extern struct pym_heap *pym_default_heap;
  *	NUMA_NO_NODE. Returns NULL on failure; the heap then tries smaller
  *	sizes before it fails the request.
  * @free: give @size bytes at @addr back
+ * @split: called once for what @alloc returned, @size bytes, before parts of it are
+ *	given back alone; NULL if there is nothing to do. Only with PYM_PROVIDER_SPLIT
  *
  * On machines with several nodes the provider `pages' is asked with __GFP_THISNODE.
  * @gfp can have flags that __vmalloc() does not take, such as __GFP_NOMEMALLOC. Since
  * Linux 6.19 it warns of them: a provider that hands @gfp on to it removes them first.
- * Neither function is ever called with an allocator lock held or with
+ * No function is ever called with an allocator lock held or with
  * preemption disabled by the allocator. The structure and everything it points
  * to must outlive every heap that uses it.
  */
@@ -98,6 +100,7 @@ struct pym_provider_ops {
 	unsigned int flags;
 	void *(*alloc)(void *ctx, size_t size, gfp_t gfp, int node);
 	void (*free)(void *ctx, void *addr, size_t size);
+	void (*split)(void *ctx, void *addr, size_t size);
 };
 
 /** pym_provider_pages - arenas from alloc_pages(); the default; any context */

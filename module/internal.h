@@ -137,18 +137,24 @@
  *	pool-full	live = carved = capacity, on cache->full once
  *	pool-empty	live = 0
  *	pool-limbo	live = 0, and the cache is typesafe
+ *	pool-drain	a pool that drains is used, or in limbo, and its pages name no
+ *			owner; those of another name who owns it, NULL if nobody
  *	arena-order	an arena with n > 0 free pools is in bucket n of its order
  *			and nowhere else, with none it is in no bucket; a bucket's
  *			bit is set exactly when the bucket is not empty
  *	arena-free	virgin is in free, free is in present, and the free mask
  *			agrees with the pools
- *	arena-spare	at most order->spare wholly free arenas per order
+ *	arena-spare	at most pym_spare_arenas() wholly free ones per order, where
+ *			they cannot be split
+ *	order-low	low <= free
  *	lookup		first and last byte of every pool lead to it, and the
  *			bytes around it do not
  *	cache-count	the cache's pools, live and carved are sums over its pools
  *	heap-count	the heap's present, free and virgin pools are sums over
  *			its arenas; pass-through bytes are the sum over its records
  *			(a block in a front or the depot is live to its pool)
+ *	front		a closed front is empty, another has at most front_cap blocks;
+ *			a depot has at most PYM_DEPOT_BATCHES batches
  *	ledger		in blocks + rounding + free + virgin + empty pools +
  *			metadata + pass-through + in flight = held
  *	limit		held <= limit

@@ -74,7 +74,7 @@ static bool tick_order(struct pym_heap *heap, struct pym_order *order, unsigned 
 	order->keep -= min(order->keep, low);
 	order->gone /= 2;
 	order->low = order->free;
-	more = order->free > keep;
+	more = order->free > keep && pym_heap_can_give(heap, order, order->free - keep);
 	raw_spin_unlock_irqrestore(&heap->lock, flags);
 	return more;
 }

@@ -454,6 +454,7 @@ void pym_heap_exit_arenas(struct pym_heap *heap);
 
 size_t pym_heap_give_back(struct pym_heap *heap, struct pym_order *order, unsigned int n,
 			  bool virgin);
+bool pym_heap_can_give(const struct pym_heap *heap, struct pym_order *order, unsigned int n);
 size_t pym_heap_reap_now(struct pym_heap *heap);
 
 /* --------------------------------------------------------------- grow.c -- */

@@ -304,7 +304,7 @@ static void opened_by_a_free_elsewhere(struct kunit *test)
 		pymt_expect_at_rest(test, th, cache);
 		work_on_cpu(cpu, pymt_give_there, &e);
 		KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).live, 0);
-		KUNIT_EXPECT_EQ_MSG(test, pymt_stats_of(cache).cached, 1, "in the front of CPU %d", cpu);
+		KUNIT_EXPECT_EQ_MSG(test, pymt_stats_of(cache).cached, 1, "CPU %d", cpu);
 		expect_armed(test, th);
 		pymt_expect_at_rest(test, th, cache);
 		KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).pools, 0);

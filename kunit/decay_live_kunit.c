@@ -39,9 +39,9 @@ static void expect_at_rest_soon(struct kunit *test, struct pymt_heap *th,
 {
 	unsigned int i;
 
-	for (i = 0; i < 1000 && (delayed_work_pending(&th->heap->tick) ||
+	for (i = 0; i < 500 && (delayed_work_pending(&th->heap->tick) ||
 				 pymt_stats_of(cache).cached); i++)
-		msleep(10);
+		msleep(20);
 	flush_work(&th->heap->tick.work);
 	pymt_expect_at_rest(test, th, cache);
 }
@@ -216,6 +216,7 @@ static void ends_race_with_ticks(struct kunit *test)
 {
 	unsigned int round, i, n = 300;
 	void **blocks = pymt_array(test, n);
+	int there = pymt_other_cpu();
 
 	WRITE_ONCE(pym_decay_ms, 1);
 	for (round = 0; round < 60; round++) {
@@ -226,7 +227,7 @@ static void ends_race_with_ticks(struct kunit *test)
 		for (i = 0; i < ARRAY_SIZE(cache); i++) {
 			cache[i] = pymt_warm(test, th->heap, 64 << i);
 			e.cache = cache[i];
-			KUNIT_ASSERT_EQ(test, work_on_cpu(pymt_other_cpu(), pymt_take_there, &e), 0);
+			KUNIT_ASSERT_EQ(test, work_on_cpu(there, pymt_take_there, &e), 0);
 			pymt_give_there(&e);
 		}
 		/* Ticks are at the first, the second or the third of their looks. */

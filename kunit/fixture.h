@@ -43,6 +43,7 @@ enum pymt_breach {
 	PYMT_BAD_GFP,			/* a zone, or non-blocking when not ATOMIC */
 	PYMT_BAD_CONTEXT,		/* preemption off, or a lock held */
 	PYMT_BAD_FREE,			/* address or size not as obtained */
+	PYMT_BAD_SPLIT,			/* of what is no chunk, or is split already */
 };
 
 /*
@@ -57,6 +58,7 @@ struct pymt_provider {
 
 	atomic_t calls;
 	atomic_t frees;
+	atomic_t splits;
 	atomic_long_t bytes;		/* obtained and not yet given back */
 	unsigned long breaches;		/* BIT(enum pymt_breach) */
 	unsigned int in_registry;	/* called with the registry's mutex held */
@@ -69,6 +71,7 @@ struct pymt_provider {
 
 enum pymt_kind {
 	PYMT_SPLIT,			/* test provider, ATOMIC and SPLIT */
+	PYMT_CHUNKS,			/* the same, to be told before a chunk is in parts */
 	PYMT_PLAIN,			/* test provider without any flag */
 	PYMT_SPLIT_SLEEPING,		/* test provider, SPLIT only */
 	PYMT_ZEROED,			/* test provider, all three flags */

@@ -75,9 +75,27 @@ static void *obtain(struct pymt_provider *tp, size_t size, gfp_t gfp, int node)
 	page = alloc_pages_node(node, gfp, order);
 	if (!page)
 		return NULL;
-	if (order)
+	if (order && tp->ops.split)
+		set_page_private(page, order);
+	else if (order)
 		split_page(page, order);
 	return page_address(page);
+}
+
+/* The first page of a chunk has its order until it is split, the others nothing. */
+static void provider_split(void *ctx, void *addr, size_t size)
+{
+	struct pymt_provider *tp = ctx;
+	struct page *page = virt_to_page(addr);
+
+	atomic_inc(&tp->splits);
+	check_caller(tp, size, !(tp->ops.flags & PYM_PROVIDER_ATOMIC));
+	if (size == PAGE_SIZE || page_private(page) != get_order(size)) {
+		breach(tp, PYMT_BAD_SPLIT);
+		return;
+	}
+	set_page_private(page, 0);
+	split_page(page, get_order(size));
 }
 
 static void *provider_alloc(void *ctx, size_t size, gfp_t gfp, int node)
@@ -104,6 +122,23 @@ static void *provider_alloc(void *ctx, size_t size, gfp_t gfp, int node)
 	return p;
 }
 
+/* Give back a chunk that is still whole. True if the pages are their own by now. */
+static bool give_chunk(struct pymt_provider *tp, struct page *page, unsigned int order)
+{
+	unsigned long whole = page_private(page);
+
+	if (!whole && page_count(page))
+		return true;
+	/* A part of what was not split, or another size than was obtained. */
+	if (whole != order || !whole) {
+		breach(tp, PYMT_BAD_FREE);
+		return false;
+	}
+	set_page_private(page, 0);
+	__free_pages(page, order);
+	return false;
+}
+
 static void provider_free(void *ctx, void *addr, size_t size)
 {
 	struct pymt_provider *tp = ctx;
@@ -124,6 +159,8 @@ static void provider_free(void *ctx, void *addr, size_t size)
 		vfree(addr);
 		return;
 	}
+	if (tp->ops.split && !give_chunk(tp, virt_to_page(addr), get_order(size)))
+		return;
 	for (i = 0; i < size; i += PAGE_SIZE)
 		__free_page(virt_to_page(addr + i));
 }
@@ -159,6 +196,10 @@ struct pymt_heap *pymt_open(struct kunit *test, enum pymt_kind kind,
 	switch ((unsigned int)kind & PYMT_KIND) {
 	case PYMT_SPLIT:
 		th->provider = new_provider(test, PYM_PROVIDER_ATOMIC | PYM_PROVIDER_SPLIT);
+		break;
+	case PYMT_CHUNKS:
+		th->provider = new_provider(test, PYM_PROVIDER_ATOMIC | PYM_PROVIDER_SPLIT);
+		th->provider->ops.split = provider_split;
 		break;
 	case PYMT_PLAIN:
 		th->provider = new_provider(test, 0);
@@ -385,6 +426,8 @@ unsigned int pymt_rest(struct kunit *test, struct pymt_heap *th)
 {
 	unsigned int n = 0;
 
+	/* One that came by itself may be about to arm the next. */
+	flush_work(&th->heap->tick.work);
 	while (pymt_tick(th)) {
 		if (++n > 100) {
 			KUNIT_FAIL(test, "a tick is due for ever");

@@ -43,6 +43,7 @@ enum pymt_breach {
 	PYMT_BAD_GFP,			/* a zone, or non-blocking when not ATOMIC */
 	PYMT_BAD_CONTEXT,		/* preemption off, or a lock held */
 	PYMT_BAD_FREE,			/* address or size not as obtained */
+	PYMT_BAD_SPLIT,			/* of what is no chunk, or is split already */
 };
 
 /*
@@ -57,6 +58,7 @@ struct pymt_provider {
 
 	atomic_t calls;
 	atomic_t frees;
+	atomic_t splits;
 	atomic_long_t bytes;		/* obtained and not yet given back */
 	unsigned long breaches;		/* BIT(enum pymt_breach) */
 	unsigned int in_registry;	/* called with the registry's mutex held */
@@ -69,6 +71,7 @@ struct pymt_provider {
 
 enum pymt_kind {
 	PYMT_SPLIT,			/* test provider, ATOMIC and SPLIT */
+	PYMT_CHUNKS,			/* the same, to be told before a chunk is in parts */
 	PYMT_PLAIN,			/* test provider without any flag */
 	PYMT_SPLIT_SLEEPING,		/* test provider, SPLIT only */
 	PYMT_ZEROED,			/* test provider, all three flags */
@@ -96,11 +99,22 @@ struct pymt_heap *pymt_heap(struct kunit *test);
 struct pymt_heap *pymt_open(struct kunit *test, enum pymt_kind kind,
 			    const struct pym_heap_args *args);
 void pymt_close(struct kunit *test, struct pymt_heap *th);
+void pymt_destroy(struct kunit *test, struct pymt_heap *th);
 
 /* Where random operations begin; printed, and a parameter of the module. */
 u64 pymt_seed(struct kunit *test);
 
+/*
+ * Decay. Every case starts without: pym_decay_ms is 0. With PYMT_BY_HAND ticks are
+ * armed, and come when the case calls for them.
+ */
+#define PYMT_BY_HAND		3600000
+bool pymt_tick(struct pymt_heap *th);
+unsigned int pymt_rest(struct kunit *test, struct pymt_heap *th);
+int pymt_init_by_hand(struct kunit *test);
+
 /* Expectations. */
+bool pymt_is_sound(struct pymt_heap *th);
 void pymt_check(struct kunit *test, struct pymt_heap *th);
 void pymt_expect_misuse(struct kunit *test, enum pym_misuse kind, unsigned long n);
 void pymt_forget_misuse(struct kunit *test);
@@ -116,6 +130,7 @@ void *pymt_take(struct kunit *test, struct pym_cache *cache);
 void *pymt_malloc(struct kunit *test, struct pym_heap *heap, size_t n);
 void pymt_take_many(struct kunit *test, struct pym_cache *cache, void **blocks, size_t n);
 void pymt_give_many(struct pym_cache *cache, void **blocks, size_t n);
+struct pym_cache *pymt_warm(struct kunit *test, struct pym_heap *heap, size_t size);
 
 static inline long pymt_bytes(struct pymt_heap *th)
 {

@@ -8,6 +8,7 @@
 #include <linux/sched.h>
 #include <linux/topology.h>
 #include <linux/vmalloc.h>
+#include <linux/workqueue.h>
 #include "fixture.h"
 
 static ulong seed;
@@ -74,9 +75,27 @@ static void *obtain(struct pymt_provider *tp, size_t size, gfp_t gfp, int node)
 	page = alloc_pages_node(node, gfp, order);
 	if (!page)
 		return NULL;
-	if (order)
+	if (order && tp->ops.split)
+		set_page_private(page, order);
+	else if (order)
 		split_page(page, order);
 	return page_address(page);
+}
+
+/* The first page of a chunk has its order until it is split, the others nothing. */
+static void provider_split(void *ctx, void *addr, size_t size)
+{
+	struct pymt_provider *tp = ctx;
+	struct page *page = virt_to_page(addr);
+
+	atomic_inc(&tp->splits);
+	check_caller(tp, size, !(tp->ops.flags & PYM_PROVIDER_ATOMIC));
+	if (size == PAGE_SIZE || page_private(page) != get_order(size)) {
+		breach(tp, PYMT_BAD_SPLIT);
+		return;
+	}
+	set_page_private(page, 0);
+	split_page(page, get_order(size));
 }
 
 static void *provider_alloc(void *ctx, size_t size, gfp_t gfp, int node)
@@ -103,6 +122,23 @@ static void *provider_alloc(void *ctx, size_t size, gfp_t gfp, int node)
 	return p;
 }
 
+/* Give back a chunk that is still whole. True if the pages are their own by now. */
+static bool give_chunk(struct pymt_provider *tp, struct page *page, unsigned int order)
+{
+	unsigned long whole = page_private(page);
+
+	if (!whole && page_count(page))
+		return true;
+	/* A part of what was not split, or another size than was obtained. */
+	if (whole != order || !whole) {
+		breach(tp, PYMT_BAD_FREE);
+		return false;
+	}
+	set_page_private(page, 0);
+	__free_pages(page, order);
+	return false;
+}
+
 static void provider_free(void *ctx, void *addr, size_t size)
 {
 	struct pymt_provider *tp = ctx;
@@ -123,6 +159,8 @@ static void provider_free(void *ctx, void *addr, size_t size)
 		vfree(addr);
 		return;
 	}
+	if (tp->ops.split && !give_chunk(tp, virt_to_page(addr), get_order(size)))
+		return;
 	for (i = 0; i < size; i += PAGE_SIZE)
 		__free_page(virt_to_page(addr + i));
 }
@@ -158,6 +196,10 @@ struct pymt_heap *pymt_open(struct kunit *test, enum pymt_kind kind,
 	switch ((unsigned int)kind & PYMT_KIND) {
 	case PYMT_SPLIT:
 		th->provider = new_provider(test, PYM_PROVIDER_ATOMIC | PYM_PROVIDER_SPLIT);
+		break;
+	case PYMT_CHUNKS:
+		th->provider = new_provider(test, PYM_PROVIDER_ATOMIC | PYM_PROVIDER_SPLIT);
+		th->provider->ops.split = provider_split;
 		break;
 	case PYMT_PLAIN:
 		th->provider = new_provider(test, 0);
@@ -260,15 +302,21 @@ void pymt_check(struct kunit *test, struct pymt_heap *th)
 	KUNIT_EXPECT_EQ_MSG(test, stats.in_flight, 0, "nothing is under way");
 }
 
-void pymt_close(struct kunit *test, struct pymt_heap *th)
+/* Destroy a heap without a look at it before: ticks may be at it. */
+void pymt_destroy(struct kunit *test, struct pymt_heap *th)
 {
 	list_del(&th->node);
-	pymt_check(test, th);
 	pym_heap_destroy(th->heap);
 	if (!th->provider)
 		return;
 	KUNIT_EXPECT_EQ_MSG(test, pymt_bytes(th), 0, "bytes leaked to the provider's cost");
 	KUNIT_EXPECT_EQ_MSG(test, th->provider->breaches, 0, "contract of the provider broken");
+}
+
+void pymt_close(struct kunit *test, struct pymt_heap *th)
+{
+	pymt_check(test, th);
+	pymt_destroy(test, th);
 }
 
 struct pymt_heap *pymt_heap(struct kunit *test)
@@ -300,6 +348,15 @@ int pymt_init_bare(struct kunit *test)
 	 * want another move themselves.
 	 */
 	return set_cpus_allowed_ptr(current, cpumask_of_node(numa_node_id()));
+}
+
+/* Without a heap, and with ticks as the case calls for them. */
+int pymt_init_by_hand(struct kunit *test)
+{
+	int ret = pymt_init_bare(test);
+
+	WRITE_ONCE(pym_decay_ms, PYMT_BY_HAND);
+	return ret;
 }
 
 int pymt_init(struct kunit *test)
@@ -351,7 +408,54 @@ u64 pymt_seed(struct kunit *test)
 	return start;
 }
 
+/* --------------------------------------------------------------- decay -- */
+
+/* Have the tick that is due, now. False if none is. */
+bool pymt_tick(struct pymt_heap *th)
+{
+	if (!delayed_work_pending(&th->heap->tick))
+		return false;
+	mod_delayed_work(system_power_efficient_wq, &th->heap->tick, 0);
+	/* Not flush_delayed_work(): that would have the next one, too. */
+	flush_work(&th->heap->tick.work);
+	return true;
+}
+
+/* Have ticks until none is due. Returns how many. */
+unsigned int pymt_rest(struct kunit *test, struct pymt_heap *th)
+{
+	unsigned int n = 0;
+
+	/* One that came by itself may be about to arm the next. */
+	flush_work(&th->heap->tick.work);
+	while (pymt_tick(th)) {
+		if (++n > 100) {
+			KUNIT_FAIL(test, "a tick is due for ever");
+			break;
+		}
+	}
+	return n;
+}
+
 /* -------------------------------------------------------- expectations -- */
+
+static void print_breakage(void *ctx, const char *invariant, const char *where)
+{
+	pr_err("broken invariant: %s at %s\n", invariant, where);
+}
+
+/* As pymt_check(), but quick: for every step of a long run. Prints what is wrong. */
+bool pymt_is_sound(struct pymt_heap *th)
+{
+	struct pym_heap_stats stats;
+	bool sound;
+
+	mutex_lock(&pym_registry);
+	sound = !pym_heap_verify(th->heap, print_breakage, NULL);
+	sound &= pym_heap_ledger(th->heap, &stats);
+	mutex_unlock(&pym_registry);
+	return sound;
+}
 
 /* Since the last call, @n misuses of this kind were reported and no others. */
 void pymt_expect_misuse(struct kunit *test, enum pym_misuse expected, unsigned long n)
@@ -462,4 +566,16 @@ void pymt_give_many(struct pym_cache *cache, void **blocks, size_t n)
 
 	for (i = 0; i < n; i++)
 		pym_cache_free(cache, blocks[i]);
+}
+
+/* A cache that has its fronts, as they come with use. Nothing is live. */
+struct pym_cache *pymt_warm(struct kunit *test, struct pym_heap *heap, size_t size)
+{
+	struct pym_cache *cache = pymt_cache(test, heap, size);
+	void *blocks[64];
+
+	pymt_take_many(test, cache, blocks, ARRAY_SIZE(blocks));
+	pymt_give_many(cache, blocks, ARRAY_SIZE(blocks));
+	KUNIT_ASSERT_TRUE(test, !!cache->fronts);
+	return cache;
 }

@@ -237,6 +237,8 @@ bool pym_pool_put(struct pym_pool *pool)
 	       (pym_order_excess(order) && pym_gives_pools(heap));
 	heap->acct.moves++;
 	reap |= pym_arena_place(heap, order, arena);
+	/* Where arenas stay whole, an idle one is what a tick can give back. */
+	reap |= arena->is_idle && !pym_can_split(heap);
 	raw_spin_unlock(&heap->lock);
 	return reap;
 }

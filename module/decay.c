@@ -74,7 +74,7 @@ static bool tick_order(struct pym_heap *heap, struct pym_order *order, unsigned 
 	order->keep -= min(order->keep, low);
 	order->gone /= 2;
 	order->low = order->free;
-	more = order->free > keep;
+	more = order->free > keep && pym_heap_can_give(heap, order, order->free - keep);
 	raw_spin_unlock_irqrestore(&heap->lock, flags);
 	return more;
 }
@@ -86,6 +86,9 @@ static void tick(struct work_struct *work)
 	bool more = false, pressed;
 	unsigned int i;
 
+	/* Due since before that was set, and nobody but us wants it. */
+	if (!READ_ONCE(pym_decay_ms) && !READ_ONCE(heap->pressed))
+		return;
 	mutex_lock(&pym_registry);
 	if (!heap->dying)
 		more = tick_caches(heap);
@@ -107,17 +110,21 @@ static void tick(struct work_struct *work)
 	mutex_unlock(&heap->reclaim);
 }
 
-/* From 0 to something: nobody else would begin. */
+/*
+ * From 0 to something nobody else would begin; and what is due after the time that was
+ * set before need not be waited for.
+ */
 static int set_decay_ms(const char *val, const struct kernel_param *kp)
 {
 	struct pym_heap *heap;
 	int err = param_set_uint(val, kp);
+	unsigned int ms = READ_ONCE(pym_decay_ms);
 
-	if (err)
+	if (err || !ms)
 		return err;
 	mutex_lock(&pym_registry);
 	list_for_each_entry(heap, &pym_heaps, node)
-		pym_decay_arm(heap);
+		mod_delayed_work(system_power_efficient_wq, &heap->tick, msecs_to_jiffies(ms));
 	mutex_unlock(&pym_registry);
 	return 0;
 }

@@ -139,6 +139,8 @@
  *	pool-full	live = carved = capacity, on cache->full once
  *	pool-empty	live = 0
  *	pool-limbo	live = 0, and the cache is typesafe
+ *	pool-drain	a pool that drains is used, or in limbo, and its pages name no
+ *			owner; those of another name who owns it, NULL if nobody
  *	arena-order	an arena with n > 0 free pools is in bucket n of its order
  *			and nowhere else, with none it is in no bucket; a bucket's
  *			bit is set exactly when the bucket is not empty
@@ -146,12 +148,15 @@
  *			agrees with the pools
  *	arena-spare	at most pym_spare_arenas() wholly free arenas per order, where
  *			pools cannot go back alone
+ *	order-low	low <= free
  *	lookup		first and last byte of every pool lead to it, and the
  *			bytes around it do not
  *	cache-count	the cache's pools, live and carved are sums over its pools
  *	heap-count	the heap's present, free and virgin pools are sums over
  *			its arenas; pass-through bytes are the sum over its records
  *			(a block in a front or the depot is live to its pool)
+ *	front		a closed front is empty, another has at most front_cap blocks;
+ *			a depot has at most PYM_DEPOT_BATCHES batches
  *	ledger		in blocks + rounding + free + virgin + empty pools +
  *			metadata + pass-through + in flight = held
  *	limit		held <= limit
@@ -458,6 +463,7 @@ void pym_heap_exit_arenas(struct pym_heap *heap);
 
 size_t pym_heap_give_back(struct pym_heap *heap, struct pym_order *order, unsigned int n,
 			  bool virgin);
+bool pym_heap_can_give(const struct pym_heap *heap, struct pym_order *order, unsigned int n);
 size_t pym_heap_reap_now(struct pym_heap *heap);
 
 /* --------------------------------------------------------------- grow.c -- */
@@ -472,6 +478,7 @@ void pym_decay_exit_heap(struct pym_heap *heap);
 
 /* ------------------------------------------------------------- shrinker.c -- */
 
+extern struct shrinker *pym_shrinker;
 int pym_shrinker_init(void);
 void pym_shrinker_exit(void);
 

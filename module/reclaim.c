@@ -180,6 +180,21 @@ static struct pym_arena *pick_sparse(struct pym_order *order, bool virgin)
 }
 
 /**
+ * pym_heap_can_give() - could pym_heap_give_back() give anything back
+ * @heap: the heap
+ * @order: an order of it
+ * @n: how many pools at most
+ *
+ * Context: heap->lock.
+ * Return: false if what is free is in arenas that must stay whole, and do.
+ */
+bool pym_heap_can_give(const struct pym_heap *heap, struct pym_order *order, unsigned int n)
+{
+	lockdep_assert_held(&heap->lock);
+	return n && (pym_can_split(heap) || pick_idle(order, n, true));
+}
+
+/**
  * pym_heap_give_back() - give free pools back
  * @heap: the heap
  * @order: their order

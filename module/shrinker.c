@@ -80,7 +80,8 @@ static unsigned long scan_objects(struct shrinker *shrinker, struct shrink_contr
 	return freed ?: SHRINK_STOP;
 }
 
-static struct shrinker *shrinker;
+struct shrinker *pym_shrinker;
+EXPORT_SYMBOL_IF_KUNIT(pym_shrinker);
 
 /**
  * pym_shrinker_init() - take part in memory reclaim
@@ -90,11 +91,11 @@ static struct shrinker *shrinker;
  */
 int pym_shrinker_init(void)
 {
-	shrinker = pym_shrinker_register("pymalloc", count_objects, scan_objects);
-	return PTR_ERR_OR_ZERO(shrinker);
+	pym_shrinker = pym_shrinker_register("pymalloc", count_objects, scan_objects);
+	return PTR_ERR_OR_ZERO(pym_shrinker);
 }
 
 void pym_shrinker_exit(void)
 {
-	pym_shrinker_unregister(shrinker);
+	pym_shrinker_unregister(pym_shrinker);
 }

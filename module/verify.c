@@ -5,6 +5,8 @@
  * the heap's, one at a time. Sums over many of them are only compared where the
  * counters prove that nothing changed meanwhile.
  */
+#include <linux/mm.h>
+#include <linux/percpu.h>
 #include <linux/sched.h>
 #include "internal.h"
 
@@ -31,6 +33,30 @@ __printf(3, 4) static void broken(struct walk *w, const char *invariant, const c
 }
 
 /* ----------------------------------------------------------------- pools -- */
+
+/* Do the pages of a pool say that it is @owner's, or nobody's if that is NULL? */
+static bool pages_name(const struct pym_pool *pool, const struct pym_cache *owner)
+{
+	unsigned long word = (unsigned long)owner, prev = 0;
+	unsigned int i;
+
+	if (pym_heap_indexed(pool->arena->heap))
+		return true;
+	if (!owner) {
+		word = PYM_NO_OWNER;
+	} else if (owner->is_class) {
+		prev = word;
+		word ^= pym_direct.secret;
+	}
+	for (i = 0; i < 1U << pool->arena->order; i++) {
+		const struct page *page = virt_to_page(pool->base + i * PAGE_SIZE);
+
+		if (page->private != word || (unsigned long)page->lru.prev != prev ||
+		    page->lru.next != (const void *)pool)
+			return false;
+	}
+	return true;
+}
 
 /* What is wrong with an owned pool, or NULL. Sets @invariant to its name. */
 static const char *check_owned(struct pym_pool *pool, struct pym_cache *cache,
@@ -73,6 +99,11 @@ static const char *check_owned(struct pym_pool *pool, struct pym_cache *cache,
 	*invariant = "pool-state";
 	if (cache->heap != pool->arena->heap || cache->order != pool->arena->order)
 		return "owner is of another heap or order";
+	*invariant = "pool-drain";
+	if (pool->draining && pool->state == PYM_POOL_FULL)
+		return "full, and drains";
+	if (!pages_name(pool, pool->draining ? NULL : cache))
+		return "its pages do not name who takes its blocks";
 	return NULL;
 }
 
@@ -148,6 +179,11 @@ static const char *check_arena(struct pym_heap *heap, struct pym_order *order,
 		*invariant = "pool-empty";
 		if (!pool->owner && (pool->live || pool->carved || !list_empty(&pool->list)))
 			return "a free pool has blocks or is on a list";
+		*invariant = "pool-drain";
+		if (!pool->owner && pool->draining)
+			return "a free pool drains";
+		if (!pool->owner && want != PYM_POOL_ABSENT && !pages_name(pool, NULL))
+			return "the pages of a free pool name an owner";
 	}
 	*invariant = "arena-order";
 	if (arena->in_bucket != n || hlist_unhashed(&arena->bucket) != !n)
@@ -202,7 +238,7 @@ static void check_buckets(struct walk *w, unsigned int nr)
 	struct pym_heap *heap = w->heap;
 	struct pym_order *order = heap->order[nr];
 	unsigned long flags;
-	bool bad = false, idle;
+	bool bad = false, idle, low;
 	unsigned int n;
 
 	raw_spin_lock_irqsave(&heap->lock, flags);
@@ -214,9 +250,12 @@ static void check_buckets(struct walk *w, unsigned int nr)
 	}
 	idle = !pym_can_split(heap) &&
 	       order->nr_idle > pym_spare_arenas(order, nr % PYM_NR_ORDERS);
-	bad |= idle;
+	low = order->low > order->free;
 	raw_spin_unlock_irqrestore(&heap->lock, flags);
-	if (bad)
+	if (low)
+		broken(w, "order-low", "node %u, order %u: fewer are free than ever were",
+		       nr / PYM_NR_ORDERS, nr % PYM_NR_ORDERS);
+	if (bad || idle)
 		broken(w, idle ? "arena-spare" : "arena-order",
 		       "node %u, order %u: buckets, their bits or the spare arenas are wrong",
 		       nr / PYM_NR_ORDERS, nr % PYM_NR_ORDERS);
@@ -267,6 +306,39 @@ static bool lists_agree(struct pym_cache *cache)
 		}
 	}
 	return true;
+}
+
+/* Nobody else closes one, for that takes the registry. */
+static bool front_is_sound(const struct pym_cache *cache, const struct pym_front *front)
+{
+	unsigned long n = READ_ONCE(front->n), out = READ_ONCE(front->out), cap;
+
+	/* One may be opened meanwhile, which comes before its first block. */
+	smp_rmb();
+	cap = READ_ONCE(front->cap);
+	if (!cap)
+		return !n && !out;
+	return cap == cache->front_cap && n <= cap && out <= PYM_OUTBOX;
+}
+
+static void check_fronts(struct walk *w, struct pym_cache *cache)
+{
+	/* Pairs with the release in pym_front_create(). */
+	struct pym_front __percpu *fronts = smp_load_acquire(&cache->fronts);
+	unsigned int nid;
+	int cpu;
+
+	if (!fronts)
+		return;
+	for_each_possible_cpu(cpu)
+		if (!front_is_sound(cache, per_cpu_ptr(fronts, cpu)))
+			broken(w, "front", "cache %s, CPU %d: %lu slots, %lu blocks, %u of others",
+			       cache->name, cpu, per_cpu_ptr(fronts, cpu)->cap,
+			       per_cpu_ptr(fronts, cpu)->n, per_cpu_ptr(fronts, cpu)->out);
+	for (nid = 0; nid < pym_nr_nodes(); nid++)
+		if (READ_ONCE(cache->node_of[nid].depot->nr) > PYM_DEPOT_BATCHES)
+			broken(w, "front", "cache %s, depot of node %u has %u batches",
+			       cache->name, nid, cache->node_of[nid].depot->nr);
 }
 
 static void check_cache_sums(struct walk *w, struct pym_cache *cache)
@@ -404,6 +476,7 @@ unsigned int pym_heap_verify(struct pym_heap *heap, pym_verify_fn fn, void *ctx)
 			check_order_sums(&w, i, moves);
 	if (moves == read_moves(heap))
 		visit_caches(&w, check_cache_sums);
+	visit_caches(&w, check_fronts);
 	check_large(&w);
 	check_ledger(&w);
 	return w.nr_broken;

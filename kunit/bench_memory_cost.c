@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What giving memory back costs, in instructions.
+ *
+ * Under QEMU's -icount shift=0 an instruction takes a nanosecond and the time stamp
+ * counter counts them. Time in which the CPU had nothing to do is taken off, so that
+ * what sleeps can be measured as well; what others do for the allocator meanwhile, and
+ * ticks, are in the figures.
+ */
+#include <linux/delay.h>
+#include <linux/kernel.h>
+#include <linux/kernel_stat.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/smp.h>
+#include <linux/tick.h>
+#include <linux/timex.h>
+#include <linux/vmalloc.h>
+#include "bench_memory.h"
+
+/* ------------------------------------------------------------- the clock -- */
+
+/* Instructions so far. One CPU is online. */
+static u64 busy(void)
+{
+	u64 idle = get_cpu_idle_time_us(raw_smp_processor_id(), NULL);
+
+	return get_cycles() - idle * NSEC_PER_USEC;
+}
+
+/* This loop has two instructions. */
+static u64 count_turns(unsigned long turns)
+{
+	u64 start = busy();
+#ifdef CONFIG_X86
+	asm volatile("1:	decq	%[turns]\n"
+		     "	jnz	1b\n"
+		     : [turns] "+r" (turns) : : "cc");
+#endif
+	return busy() - start;
+}
+
+/* Does it count instructions, and only those, while the machine sleeps as well? */
+static int clock_check(void)
+{
+	u64 count, start;
+
+	if (num_online_cpus() != 1) {
+		pr_err("instructions are counted on one CPU, not %u\n", num_online_cpus());
+		return -EOPNOTSUPP;
+	}
+	/* A tick may come in between. */
+	count = min(count_turns(1000000), count_turns(1000000));
+	if (count < 2000000 || count > 2050000) {
+		pr_err("2000000 instructions took %llu ticks of the time stamp counter: boot with qemu -icount shift=0\n",
+		       count);
+		return -EOPNOTSUPP;
+	}
+	start = busy();
+	msleep(100);
+	count = busy() - start;
+	if (count > 10000000) {
+		pr_err("sleeping for 100 ms took %llu instructions: idle time is not known\n",
+		       count);
+		return -EOPNOTSUPP;
+	}
+	return 0;
+}
+
+/* ----------------------------------------------------------- many at once -- */
+
+#define SIZE		64
+#define MANY		100000U
+#define WARM_UPS	2
+#define REPS		5
+
+/* Thousandths of an instruction for an allocation and its free; 0: no memory. */
+static __always_inline u64 hot_pair(const enum bm_who who, const struct bm_subject *s)
+{
+	u64 start = busy();
+	unsigned int i;
+
+	for (i = 0; i < MANY; i++) {
+		void *p = bm_get_as(who, s, SIZE);
+
+		if (unlikely(!p))
+			return 0;
+		bm_put_as(who, s, p, SIZE);
+	}
+	return (busy() - start) * 1000 / MANY;
+}
+
+static __always_inline u64 all_pairs(const enum bm_who who, const struct bm_subject *s,
+				     void **blocks)
+{
+	u64 start = busy();
+	unsigned int i, n;
+
+	for (n = 0; n < MANY; n++) {
+		blocks[n] = bm_get_as(who, s, SIZE);
+		if (unlikely(!blocks[n]))
+			break;
+	}
+	for (i = 0; i < n; i++)
+		bm_put_as(who, s, blocks[i], SIZE);
+	return n < MANY ? 0 : (busy() - start) * 1000 / MANY;
+}
+
+static noinline u64 pym_cache(const struct bm_subject *s, void **blocks)
+{
+	return blocks ? all_pairs(BM_PYM_CACHE, s, blocks) : hot_pair(BM_PYM_CACHE, s);
+}
+
+static noinline u64 pym_malloc_64(const struct bm_subject *s, void **blocks)
+{
+	return blocks ? all_pairs(BM_PYM_MALLOC, s, blocks) : hot_pair(BM_PYM_MALLOC, s);
+}
+
+static noinline u64 kmem_cache(const struct bm_subject *s, void **blocks)
+{
+	return blocks ? all_pairs(BM_KMEM_CACHE, s, blocks) : hot_pair(BM_KMEM_CACHE, s);
+}
+
+static noinline u64 kmalloc_64(const struct bm_subject *s, void **blocks)
+{
+	return blocks ? all_pairs(BM_KMALLOC, s, blocks) : hot_pair(BM_KMALLOC, s);
+}
+
+static u64 (* const pairs_of[BM_NR_WHO])(const struct bm_subject *s, void **blocks) = {
+	[BM_PYM_CACHE]	= pym_cache,
+	[BM_PYM_MALLOC]	= pym_malloc_64,
+	[BM_KMEM_CACHE]	= kmem_cache,
+	[BM_KMALLOC]	= kmalloc_64,
+};
+
+/* The least of some: what else the machine does comes on top. Without blocks: hot. */
+static u64 least(const struct bm_subject *s, void **blocks)
+{
+	u64 best = U64_MAX, cost;
+	unsigned int i;
+
+	for (i = 0; i < WARM_UPS + REPS; i++) {
+		cond_resched();
+		cost = pairs_of[s->who](s, blocks);
+		if (!cost)
+			return 0;
+		if (i >= WARM_UPS)
+			best = min(best, cost);
+	}
+	return best;
+}
+
+static int many_of(const struct bm_subject *s, void **blocks)
+{
+	u64 hot, many;
+
+	hot = least(s, NULL);
+	many = least(s, blocks);
+	if (!hot || !many)
+		return -ENOMEM;
+	bm_row(s->who, "instr/pair", hot, "one block of 64 B, allocated and freed, repeated");
+	bm_row(s->who, "instr/pair", many, "100000 x 64 B, allocated and freed, repeated");
+	bm_row(s->who, "ratio", many * 1000 / hot,
+	       "100000 x 64 B, allocated and freed, repeated, over one block");
+	return 0;
+}
+
+static int many(void)
+{
+	void **blocks = vmalloc_array(MANY, sizeof(*blocks));
+	struct bm_subject *s = kzalloc(sizeof(*s), GFP_KERNEL);
+	int err = blocks && s ? clock_check() : -ENOMEM;
+	enum bm_who who;
+
+	for (who = 0; !err && who < BM_NR_WHO; who++) {
+		err = bm_subject_init(s, who, SIZE, SIZE);
+		if (!err)
+			err = many_of(s, blocks);
+		bm_subject_exit(s);
+	}
+	kfree(s);
+	vfree(blocks);
+	return err;
+}
+
+/* ---------------------------------------------------------------- at the end -- */
+
+/* With everything that waits for readers: until the memory is back. */
+static int end_of(struct bm_subject *s, void **blocks)
+{
+	unsigned int n = bm_fill(s, blocks, BM_MILLION), i;
+	u64 start;
+
+	if (n < BM_MILLION) {
+		bm_empty(s, blocks, n);
+		return -ENOMEM;
+	}
+	rcu_barrier();
+	start = busy();
+	if (s->heap) {
+		pym_heap_destroy(s->heap);
+		s->heap = NULL;
+	} else {
+		for (i = 0; i < n; i++) {
+			bm_put(s, blocks[i], SIZE);
+			if (!(i % 4096))
+				cond_resched();
+		}
+	}
+	while (s->nr_slabs)
+		kmem_cache_destroy(s->slab[--s->nr_slabs]);
+	rcu_barrier();
+	bm_row(s->who, "instructions", (busy() - start) * 1000,
+	       "the end of 1000000 live blocks of 64 B");
+	return 0;
+}
+
+static int destroy(void)
+{
+	void **blocks = vmalloc_array(BM_MILLION, sizeof(*blocks));
+	struct bm_subject *s = kzalloc(sizeof(*s), GFP_KERNEL);
+	int err = blocks && s ? clock_check() : -ENOMEM;
+	enum bm_who who;
+
+	for (who = 0; !err && who < BM_NR_WHO; who++) {
+		err = bm_subject_init(s, who, SIZE, SIZE);
+		if (!err)
+			err = end_of(s, blocks);
+		bm_subject_exit(s);
+	}
+	kfree(s);
+	vfree(blocks);
+	return err;
+}
+
+const struct bm_step bm_cost_steps[] = {
+	{ "many", many },
+	{ "destroy", destroy },
+	{}
+};

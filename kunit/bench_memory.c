@@ -9,6 +9,7 @@
  *
  *	state <name> <what it is>
  *	row <who> <unit> <value>: <metric>
+ *	check <who> <pages of arenas> <of slabs> <gone from free> <metadata>: <when>
  *	sample <who> <phase> <progress> <bytes held> <bytes live>
  *	waste <who> <bytes of a request> <bytes held for it>
  *
@@ -71,10 +72,10 @@ void bm_line(const char *fmt, ...)
  * bm_row() - add a row to the figures
  * @who: whose
  * @unit: of the value
- * @thousandths: the value
+ * @millionths: the value
  * @metric: what it is
  */
-void bm_row(enum bm_who who, const char *unit, u64 thousandths, const char *metric, ...)
+void bm_row(enum bm_who who, const char *unit, u64 millionths, const char *metric, ...)
 {
 	char name[128];
 	va_list args;
@@ -82,8 +83,8 @@ void bm_row(enum bm_who who, const char *unit, u64 thousandths, const char *metr
 	va_start(args, metric);
 	vsnprintf(name, sizeof(name), metric, args);
 	va_end(args);
-	bm_line("row %s %s %llu.%03llu: %s\n", bm_names[who], unit, thousandths / 1000,
-		thousandths % 1000, name);
+	bm_line("row %s %s %llu.%06llu: %s\n", bm_names[who], unit, millionths / 1000000,
+		millionths % 1000000, name);
 }
 
 static int figures_show(struct seq_file *m, void *unused)

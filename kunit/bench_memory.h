@@ -6,6 +6,7 @@
 #ifndef _PYM_BENCH_MEMORY_H
 #define _PYM_BENCH_MEMORY_H
 
+#include <linux/math64.h>
 #include <linux/prandom.h>
 #include <linux/slab.h>
 #include <linux/types.h>
@@ -123,8 +124,13 @@ void bm_shuffle(void **blocks, unsigned int n);
 
 /* Where figures go: lines of /sys/kernel/debug/pymalloc_memory/figures. */
 __printf(1, 2) void bm_line(const char *fmt, ...);
-__printf(4, 5) void bm_row(enum bm_who who, const char *unit, u64 thousandths,
+__printf(4, 5) void bm_row(enum bm_who who, const char *unit, u64 millionths,
 			   const char *metric, ...);
+
+static inline u64 bm_millionths(u64 part, u64 whole)
+{
+	return div64_u64(part * 1000000, whole);
+}
 
 /* A step is what is written to /sys/kernel/debug/pymalloc_memory/run. */
 struct bm_step {

@@ -74,7 +74,7 @@ static int clock_check(void)
 #define WARM_UPS	2
 #define REPS		5
 
-/* Thousandths of an instruction for an allocation and its free; 0: no memory. */
+/* Millionths of an instruction for an allocation and its free; 0: no memory. */
 static __always_inline u64 hot_pair(const enum bm_who who, const struct bm_subject *s)
 {
 	u64 start = busy();
@@ -87,7 +87,7 @@ static __always_inline u64 hot_pair(const enum bm_who who, const struct bm_subje
 			return 0;
 		bm_put_as(who, s, p, SIZE);
 	}
-	return (busy() - start) * 1000 / MANY;
+	return bm_millionths(busy() - start, MANY);
 }
 
 static __always_inline u64 all_pairs(const enum bm_who who, const struct bm_subject *s,
@@ -103,7 +103,7 @@ static __always_inline u64 all_pairs(const enum bm_who who, const struct bm_subj
 	}
 	for (i = 0; i < n; i++)
 		bm_put_as(who, s, blocks[i], SIZE);
-	return n < MANY ? 0 : (busy() - start) * 1000 / MANY;
+	return n < MANY ? 0 : bm_millionths(busy() - start, MANY);
 }
 
 static noinline u64 pym_cache(const struct bm_subject *s, void **blocks)
@@ -160,7 +160,7 @@ static int many_of(const struct bm_subject *s, void **blocks)
 		return -ENOMEM;
 	bm_row(s->who, "instr/pair", hot, "one block of 64 B, allocated and freed, repeated");
 	bm_row(s->who, "instr/pair", many, "100000 x 64 B, allocated and freed, repeated");
-	bm_row(s->who, "ratio", many * 1000 / hot,
+	bm_row(s->who, "ratio", bm_millionths(many, hot),
 	       "100000 x 64 B, allocated and freed, repeated, over one block");
 	return 0;
 }
@@ -210,7 +210,7 @@ static int end_of(struct bm_subject *s, void **blocks)
 	while (s->nr_slabs)
 		kmem_cache_destroy(s->slab[--s->nr_slabs]);
 	rcu_barrier();
-	bm_row(s->who, "instructions", (busy() - start) * 1000,
+	bm_row(s->who, "instructions", (busy() - start) * 1000000,
 	       "the end of 1000000 live blocks of 64 B");
 	return 0;
 }

@@ -8,6 +8,7 @@
  */
 #include <linux/delay.h>
 #include <linux/kernel.h>
+#include <linux/ktime.h>
 #include <linux/sched.h>
 #include <linux/string.h>
 #include <linux/vmalloc.h>
@@ -22,9 +23,13 @@ static void sample(const struct bm_subject *s, const char *phase, unsigned int p
 		live);
 }
 
-static u64 per_mille(u64 part, u64 whole)
+/* Sampling does not shift what comes after: not later than @ms from @start. */
+static void sleep_until(ktime_t start, unsigned int ms)
 {
-	return div64_u64(part * 1000, whole);
+	s64 us = (s64)ms * USEC_PER_MSEC - ktime_us_delta(ktime_get(), start);
+
+	if (us > 0)
+		usleep_range(us, us + 100);
 }
 
 /* --------------------------------------------------------- uniform sizes -- */
@@ -59,11 +64,11 @@ static int fill_uniform(const struct bm_subject *s, size_t largest, bool rounded
 	if (!err) {
 		u64 held = bm_held(s);
 
-		bm_row(s->who, "ratio", per_mille(held, filled),
+		bm_row(s->who, "ratio", bm_millionths(held, filled),
 		       "held / requested, %u blocks of 1..%zu B%s", n, largest,
 		       rounded ? ", 8-byte fill" : "");
 		if (rounded)
-			bm_row(s->who, "ratio", per_mille(held, asked),
+			bm_row(s->who, "ratio", bm_millionths(held, asked),
 			       "held / requested, %u blocks of 1..%zu B, fill as drawn", n,
 			       largest);
 		err = bm_cross_check(s, "filled with blocks of uniform sizes");
@@ -171,18 +176,19 @@ static void free_most(const struct bm_subject *s, void **blocks, unsigned int *n
 	}
 }
 
-/* What has come back @ms after that and @held before, in thousandths of per cent. */
+/* Per cent of what was held before that have come back. */
 static u64 came_back(const struct bm_subject *s, u64 before)
 {
 	u64 now = bm_held(s);
 
-	return now < before ? div64_u64((before - now) * 100 * 1000, before) : 0;
+	return now < before ? bm_millionths((before - now) * 100, before) : 0;
 }
 
 static int survive(const struct bm_subject *s, void **blocks, unsigned int *n)
 {
 	static const char metric[] = "pages back, random 1/1000 of 1000000 x 64 B left";
 	unsigned int all = *n, ms;
+	ktime_t start;
 	u64 before;
 	int err;
 
@@ -192,10 +198,11 @@ static int survive(const struct bm_subject *s, void **blocks, unsigned int *n)
 	before = bm_held(s);
 	bm_shuffle(blocks, all);
 	free_most(s, blocks, n, all / 1000, false);
+	start = ktime_get();
 	bm_row(s->who, "%", came_back(s, before), "%s, at once", metric);
 	for (ms = 0; ms < 2000; ms += 100) {
 		sample(s, "survivors", ms, (u64)*n * s->size);
-		msleep(100);
+		sleep_until(start, ms + 100);
 	}
 	bm_row(s->who, "%", came_back(s, before), "%s, after 2 s", metric);
 	return bm_cross_check(s, "two seconds after all but 1/1000 were freed");
@@ -229,12 +236,13 @@ static int turn_over(const struct bm_subject *s, void **blocks, unsigned int n,
 
 #define TURNOVERS	20
 #define IDLE_MS		5000
-#define IDLE_SAMPLES	20
+#define IDLE_STEP_MS	250
 
 static int churn(const struct bm_subject *s, void **blocks, unsigned int *n)
 {
-	unsigned int all = *n, turns, i;
+	unsigned int all = *n, turns, ms;
 	struct rnd_state rnd;
+	ktime_t start;
 	bool sampled = s->size == 64;
 	u64 live;
 	int err;
@@ -255,13 +263,14 @@ static int churn(const struct bm_subject *s, void **blocks, unsigned int *n)
 		if (sampled && turns)
 			sample(s, "churn", turns, live);
 		if (turns == 0 || turns == 1 || turns == 5 || turns == TURNOVERS)
-			bm_row(s->who, "ratio", per_mille(bm_held(s), live),
+			bm_row(s->who, "ratio", bm_millionths(bm_held(s), live),
 			       "held / live, %u x %zu B dropped to 1 %%, %u turnovers", all,
 			       s->size, turns);
 	}
-	for (i = 1; sampled && i <= IDLE_SAMPLES; i++) {
-		msleep(IDLE_MS / IDLE_SAMPLES);
-		sample(s, "idle", IDLE_MS / IDLE_SAMPLES * i, live);
+	start = ktime_get();
+	for (ms = IDLE_STEP_MS; sampled && ms <= IDLE_MS; ms += IDLE_STEP_MS) {
+		sleep_until(start, ms);
+		sample(s, "idle", ms, live);
 	}
 	return bm_cross_check(s, "after turnovers");
 }

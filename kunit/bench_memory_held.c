@@ -77,37 +77,57 @@ u64 bm_held(const struct bm_subject *s)
 }
 
 /*
- * What the two counts may differ by: metadata is counted in bytes by the ledger and in
- * slabs by the kernel, which keeps some that are empty, and others are at work too.
+ * What counts may differ by, in pages and per cent. Others are at work too, a little.
+ * Metadata is counted in bytes by the ledger and in slabs by the kernel, which keeps
+ * some that are empty, and had room in others.
  */
-#define TOLERANCE_PAGES		192
-#define TOLERANCE_PERCENT	2
+#define NOISE_PAGES		32
+#define NOISE_PER_CENT		0
+#define METADATA_PAGES		128
+#define METADATA_PER_CENT	5
+
+static bool agree(long a, long b, long pages, long per_cent)
+{
+	return abs(a - b) <= pages + max(a, b) * per_cent / 100;
+}
 
 /**
- * bm_cross_check() - do free pages confirm what is held
+ * bm_cross_check() - does the kernel confirm what is held
  * @s: the subject
  * @when: for the message
  *
- * Waits for what is freed after readers.
+ * What is gone from the free pages are arenas and slabs, and these are as many as the
+ * ledger's metadata and pass-through take. Waits for what is freed after readers.
  *
  * Return: 0, or -EUCLEAN and a line in the log.
  */
 int bm_cross_check(const struct bm_subject *s, const char *when)
 {
+	struct pym_heap_stats stats = {};
+	long arenas, slabs, gone, metadata;
 	struct bm_pages now;
-	long held, gone, differ;
 
 	rcu_barrier();
-	held = bm_held(s) >> PAGE_SHIFT;
+	if (s->heap)
+		pym_heap_stats(s->heap, &stats);
 	bm_count_pages(&now);
+	metadata = (stats.metadata + stats.pass_through) >> PAGE_SHIFT;
+	arenas = (stats.held >> PAGE_SHIFT) - metadata;
+	slabs = now.slab - s->base.slab;
 	gone = s->base.free - now.free;
-	differ = abs(gone - held);
-	bm_line("check %s %ld %ld: %s\n", bm_names[s->who], held, gone, when);
-	if (differ <= TOLERANCE_PAGES + held * TOLERANCE_PERCENT / 100)
-		return 0;
-	pr_err("%s, %s: %ld pages are held, and %ld less are free\n", bm_names[s->who], when,
-	       held, gone);
-	return -EUCLEAN;
+	bm_line("check %s %ld %ld %ld %ld: %s\n", bm_names[s->who], arenas, slabs, gone,
+		metadata, when);
+	if (!agree(arenas + slabs, gone, NOISE_PAGES, NOISE_PER_CENT)) {
+		pr_err("%s, %s: %ld pages of arenas and %ld of slabs are held, but %ld less are free\n",
+		       bm_names[s->who], when, arenas, slabs, gone);
+		return -EUCLEAN;
+	}
+	if (s->heap && !agree(metadata, slabs, METADATA_PAGES, METADATA_PER_CENT)) {
+		pr_err("%s, %s: the ledger has %ld pages of metadata, and %ld more are slabs\n",
+		       bm_names[s->who], when, metadata, slabs);
+		return -EUCLEAN;
+	}
+	return 0;
 }
 
 /**

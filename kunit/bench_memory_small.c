@@ -62,7 +62,7 @@ static int tell_on_cpus(const struct bm_subject *s, const char *when)
 
 	if (n < 0)
 		return n;
-	bm_row(s->who, "blocks", n * 1000ULL, "in fronts and depot, none live, %s", when);
+	bm_row(s->who, "blocks", n * 1000000ULL, "in fronts and depot, none live, %s", when);
 	return 0;
 }
 
@@ -204,8 +204,8 @@ static void tell_share(enum bm_who who, u64 before, u64 at_oom, u64 after)
 	u64 could = before > after ? before - after : 0;
 	u64 did = before > at_oom ? before - at_oom : 0;
 
-	bm_row(who, "KiB", could * 1000 / 1024, "free pool bytes that could be returned, memory hog");
-	bm_row(who, "%", could ? div64_u64(did * 100 * 1000, could) : 100 * 1000,
+	bm_row(who, "KiB", bm_millionths(could, 1024), "free pool bytes that could be returned, memory hog");
+	bm_row(who, "%", could ? bm_millionths(did * 100, could) : 100 * 1000000,
 	       "free pool bytes returned before the OOM killer acts");
 }
 

@@ -24,6 +24,7 @@
 #include <linux/mutex.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
+#include <linux/sizes.h>
 #include <linux/stdarg.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
@@ -43,7 +44,7 @@ const char * const bm_names[BM_NR_WHO] = {
 
 /* --------------------------------------------------------------- figures -- */
 
-#define FIGURES_SIZE	(1 << 20)
+#define FIGURES_SIZE	SZ_1M
 
 static char *figures;			/* obtained once: it is not to be measured */
 static size_t figures_len;
@@ -188,14 +189,14 @@ void bm_empty(const struct bm_subject *s, void **blocks, unsigned int n)
 
 /*
  * A kernel that has booted has room left in its slabs, and kmalloc() would serve a
- * run from it for nothing. So that room is used up first: SLUB takes a new slab only
- * when it has no more of it, and then the kernel counts more pages. As somebody else
- * may have had a slab, one is not enough. The blocks are linked through their first
- * word.
+ * run from it for nothing, or the metadata of a heap. So that room is used up first:
+ * SLUB takes a new slab only when it has no more of it, and then the kernel counts
+ * more pages. As somebody else may have had a slab, one is not enough. The blocks are
+ * linked through their first word.
  */
-#define FRESH_PAGES	256		/* 32 slabs of the largest order */
+#define FRESH_PAGES	64		/* 8 slabs of the largest order */
 
-static int use_up_room(struct bm_subject *s, size_t size)
+static int use_up_room(struct bm_subject *s, size_t bucket)
 {
 	struct bm_pages pages;
 	long enough;
@@ -204,7 +205,7 @@ static int use_up_room(struct bm_subject *s, size_t size)
 	bm_count_pages(&pages);
 	enough = pages.slab + FRESH_PAGES;
 	while (pages.slab < enough) {
-		p = kmalloc(size, GFP_KERNEL);
+		p = kmalloc(bucket, GFP_KERNEL);
 		if (!p)
 			return -ENOMEM;
 		*p = s->ballast;
@@ -217,16 +218,17 @@ static int use_up_room(struct bm_subject *s, size_t size)
 
 static int use_up_all_room(struct bm_subject *s, size_t largest)
 {
-	size_t bucket = kmalloc_size_roundup(1);
+	size_t bucket;
 	int err = 0;
 
-	if (s->size)
+	if (s->who == BM_KMALLOC && s->size)
 		return use_up_room(s, s->size);
-	for (; !err; bucket = kmalloc_size_roundup(bucket + 1)) {
+	if (s->who != BM_KMALLOC)
+		largest = KMALLOC_MAX_CACHE_SIZE;
+	largest = min_t(size_t, kmalloc_size_roundup(largest), KMALLOC_MAX_CACHE_SIZE);
+	for (bucket = kmalloc_size_roundup(1); !err && bucket <= largest;
+	     bucket = kmalloc_size_roundup(bucket + 1))
 		err = use_up_room(s, bucket);
-		if (bucket >= largest)
-			break;
-	}
 	return err;
 }
 
@@ -258,7 +260,7 @@ static int make_slabs(struct bm_subject *s, size_t largest)
  * @s: filled in
  * @who: which allocator
  * @size: of all blocks; 0 if they are of many sizes
- * @largest: the largest of these
+ * @largest: the largest of them; 0 if it does not matter how much room slabs had
  *
  * Return: 0, or an error with nothing left behind but what bm_subject_exit() frees.
  */
@@ -268,12 +270,12 @@ int bm_subject_init(struct bm_subject *s, enum bm_who who, size_t size, size_t l
 	int err = 0;
 
 	*s = (struct bm_subject){ .who = who, .size = size };
-	if (who == BM_KMALLOC)
+	if (largest && who != BM_KMEM_CACHE)
 		err = use_up_all_room(s, largest);
 	bm_count_pages(&s->base);
-	if (who == BM_KMEM_CACHE)
+	if (!err && who == BM_KMEM_CACHE)
 		err = make_slabs(s, largest);
-	if (who != BM_PYM_CACHE && who != BM_PYM_MALLOC)
+	if (err || who == BM_KMEM_CACHE || who == BM_KMALLOC)
 		return err;
 	s->heap = pym_heap_create("memory", NULL);
 	if (!s->heap)

@@ -9,7 +9,9 @@
 #include <linux/delay.h>
 #include <linux/kernel.h>
 #include <linux/ktime.h>
+#include <linux/math64.h>
 #include <linux/sched.h>
+#include <linux/sizes.h>
 #include <linux/string.h>
 #include <linux/vmalloc.h>
 #include "bench_memory.h"
@@ -288,7 +290,7 @@ static int churn_256(void)
 /* ---------------------------------------------------------- waste by size -- */
 
 #define WASTE_LARGEST	4096
-#define WASTE_BYTES	(1 << 20)
+#define WASTE_BYTES	SZ_1M
 #define WASTE_MOST	(WASTE_BYTES / BM_STEP)
 
 /*
@@ -299,37 +301,44 @@ static int churn_256(void)
 static int waste_of(struct bm_subject *s, enum bm_who who, size_t size, void **blocks)
 {
 	unsigned int n = WASTE_BYTES / size, live;
-	u64 empty;
+	u64 empty, each;
 	int err;
 
-	err = bm_subject_init(s, who, size, size);
+	err = bm_subject_init(s, who, size, who == BM_KMALLOC ? size : 0);
 	if (!err) {
 		empty = bm_held(s);
 		live = bm_fill(s, blocks, n);
 		if (s->heap)
 			pym_heap_shrink(s->heap);
+		each = div_u64((bm_held(s) - empty) * 1000, n);
 		if (live < n)
 			err = -ENOMEM;
 		else
 			bm_line("waste %s %zu %llu.%03llu\n", bm_names[who], size,
-				div_u64(bm_held(s) - empty, n),
-				div_u64((bm_held(s) - empty) * 1000, n) % 1000);
+				each / 1000, each % 1000);
 		bm_empty(s, blocks, live);
 	}
 	bm_subject_exit(s);
 	return err;
 }
 
+/* A heap that is gone is freed up to 5 seconds later, and hundreds of them are seen. */
+#define HEAPS_GONE_MS	6000
+
 static int waste(void)
 {
+	static const enum bm_who everyone[] = { BM_PYM_MALLOC, BM_KMALLOC };
 	void **blocks = vmalloc_array(WASTE_MOST, sizeof(*blocks));
 	struct bm_subject *s = kzalloc(sizeof(*s), GFP_KERNEL);
 	int err = blocks && s ? 0 : -ENOMEM;
+	unsigned int i;
 	size_t size;
 
-	for (size = BM_STEP; !err && size <= WASTE_LARGEST; size += BM_STEP)
-		err = waste_of(s, BM_PYM_MALLOC, size, blocks) ?:
-		      waste_of(s, BM_KMALLOC, size, blocks);
+	for (i = 0; i < ARRAY_SIZE(everyone); i++) {
+		for (size = BM_STEP; !err && size <= WASTE_LARGEST; size += BM_STEP)
+			err = waste_of(s, everyone[i], size, blocks);
+		msleep(HEAPS_GONE_MS);
+	}
 	kfree(s);
 	vfree(blocks);
 	return err;
@@ -367,7 +376,7 @@ static int map_full(void)
 	map.blocks = vmalloc_array(MAP_BLOCKS, sizeof(*map.blocks));
 	if (!map.blocks)
 		return -ENOMEM;
-	err = bm_subject_init(&map.s, BM_PYM_CACHE, 64, 64);
+	err = bm_subject_init(&map.s, BM_PYM_CACHE, 64, 0);
 	if (err)
 		return err;
 	map.n = MAP_BLOCKS;

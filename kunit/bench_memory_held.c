@@ -14,6 +14,7 @@
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/rcupdate.h>
+#include <linux/string.h>
 #include <linux/vmstat.h>
 #include "bench_memory.h"
 
@@ -153,7 +154,9 @@ long bm_slab_attribute(size_t size, const char *name)
 	}
 	len = kernel_read(file, text, sizeof(text) - 1, &pos);
 	filp_close(file, NULL);
-	if (len < 0 || sscanf(text, "%ld", &value) != 1) {
+	/* What follows is the share of each node. */
+	text[strcspn(text, " ")] = 0;
+	if (len < 0 || kstrtol(text, 10, &value) || value < 0) {
 		pr_err("%s cannot be read: %zd\n", path, len);
 		return len < 0 ? len : -EINVAL;
 	}

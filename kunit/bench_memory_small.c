@@ -9,6 +9,7 @@
 #include <linux/notifier.h>
 #include <linux/oom.h>
 #include <linux/sched.h>
+#include <linux/sizes.h>
 #include <linux/vmalloc.h>
 #include "bench_memory.h"
 
@@ -70,9 +71,9 @@ static int idle_for(struct bm_subject *mine, struct bm_subject *peer, void **blo
 {
 	int err;
 
-	err = bm_subject_init(mine, BM_PYM_CACHE, SIZE, SIZE);
+	err = bm_subject_init(mine, BM_PYM_CACHE, SIZE, 0);
 	if (!err)
-		err = bm_subject_init(peer, BM_KMEM_CACHE, SIZE, SIZE);
+		err = bm_subject_init(peer, BM_KMEM_CACHE, SIZE, 0);
 	if (!err)
 		err = use_every_cpu(mine, blocks);
 	if (!err)
@@ -119,7 +120,8 @@ static struct {
 	void **blocks[2];		/* of mine, of the peer */
 	unsigned int live[2];
 	u64 mine_before, mine_at_oom;
-	long peer_before, peer_pages;
+	long peer_before;		/* slabs, of this many bytes: */
+	size_t peer_slab;
 	unsigned int ooms;
 } hog;
 
@@ -159,7 +161,7 @@ static int hog_fill(struct bm_subject *s, enum bm_who who, unsigned int i)
 	hog.blocks[i] = vmalloc_array(HOG_BLOCKS, sizeof(*hog.blocks[i]));
 	if (!hog.blocks[i])
 		return -ENOMEM;
-	err = bm_subject_init(s, who, SIZE, SIZE);
+	err = bm_subject_init(s, who, SIZE, 0);
 	if (err)
 		return err;
 	*n = bm_fill(s, hog.blocks[i], HOG_BLOCKS);
@@ -177,6 +179,7 @@ static void hog_free(struct bm_subject *s, unsigned int i)
 
 static int hog_begin(void)
 {
+	long order;
 	int err;
 
 	hog_drop();
@@ -185,9 +188,10 @@ static int hog_begin(void)
 		return err;
 	hog_free(&hog.peer, 1);
 	hog.peer_before = bm_slab_attribute(SIZE, "slabs");
-	hog.peer_pages = 1L << bm_slab_attribute(SIZE, "order");
-	if (hog.peer_before < 0)
-		return hog.peer_before;
+	order = bm_slab_attribute(SIZE, "order");
+	if (hog.peer_before < 0 || order < 0)
+		return -EIO;
+	hog.peer_slab = PAGE_SIZE << order;
 	err = register_oom_notifier(&oom_notifier);
 	if (err)
 		return err;
@@ -204,7 +208,8 @@ static void tell_share(enum bm_who who, u64 before, u64 at_oom, u64 after)
 	u64 could = before > after ? before - after : 0;
 	u64 did = before > at_oom ? before - at_oom : 0;
 
-	bm_row(who, "KiB", bm_millionths(could, 1024), "free pool bytes that could be returned, memory hog");
+	bm_row(who, "KiB", bm_millionths(could, SZ_1K),
+	       "free pool bytes that could be returned, memory hog");
 	bm_row(who, "%", could ? bm_millionths(did * 100, could) : 100 * 1000000,
 	       "free pool bytes returned before the OOM killer acts");
 }
@@ -227,8 +232,8 @@ static int hog_end(void)
 		return -EIO;
 	pym_heap_shrink(hog.mine.heap);
 	tell_share(BM_PYM_CACHE, hog.mine_before, hog.mine_at_oom, bm_held(&hog.mine));
-	tell_share(BM_KMEM_CACHE, (hog.peer_before * hog.peer_pages) << PAGE_SHIFT,
-		   (slabs * hog.peer_pages) << PAGE_SHIFT, (shrunk * hog.peer_pages) << PAGE_SHIFT);
+	tell_share(BM_KMEM_CACHE, hog.peer_before * hog.peer_slab, slabs * hog.peer_slab,
+		   shrunk * hog.peer_slab);
 	hog_drop();
 	return 0;
 }

@@ -106,7 +106,7 @@ static int sleep_check(void)
 
 #define SIZE		64
 #define MANY		100000U
-#define WARM_UPS	2
+#define WARM_UPS	5
 #define REPS		5
 
 /* Millionths of an instruction for an allocation and its free; 0: no memory. */

@@ -32,6 +32,10 @@ static unsigned int settle_ms = 500;
 module_param(settle_ms, uint, 0444);
 MODULE_PARM_DESC(settle_ms, "time for the kernel's per-CPU page counters to be folded");
 
+static unsigned int leave_out_above = PYM_SMALL_MAX;
+module_param_named(largest, leave_out_above, uint, 0444);
+MODULE_PARM_DESC(largest, "bytes of the requests that are replayed once more without larger ones");
+
 #define MAGIC		"PYMTRC1"
 #define OP_FREE		BIT(31)
 
@@ -223,8 +227,8 @@ struct run {
 static struct run runs[] = {
 	{ .allocator = &allocators[0], .largest = SIZE_MAX },
 	{ .allocator = &allocators[1], .largest = SIZE_MAX },
-	{ .allocator = &allocators[0], .largest = PYM_SMALL_MAX },
-	{ .allocator = &allocators[1], .largest = PYM_SMALL_MAX },
+	{ .allocator = &allocators[0] },
+	{ .allocator = &allocators[1] },
 };
 
 static void take_sample(struct run *run, int which, long pages_before, size_t requested,
@@ -477,6 +481,8 @@ static int __init replay_init(void)
 		return size;
 	}
 	header = buf;
+	runs[2].largest = leave_out_above;
+	runs[3].largest = leave_out_above;
 	err = check_trace(size);
 	if (!err) {
 		/* On one CPU: SLUB's room is counted per CPU, and runs compare. */

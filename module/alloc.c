@@ -280,11 +280,8 @@ static void fill_front(struct pym_cache *cache, void **marked, unsigned int n)
 	 * without, few would have a use for it.
 	 */
 	unsigned long marks = cache->clear && want_init_on_alloc(0) ? PYM_ZERO : 0;
-	unsigned int taken, i;
+	unsigned int taken = pym_front_put(cache, marked, n, marks);
 
-	for (i = 0; i < n; i++)
-		marked[i] = (void *)((unsigned long)marked[i] & ~(PYM_MARKS & ~marks));
-	taken = pym_front_put(cache, marked, n);
 	if (unlikely(taken < n) && pym_batch_return(cache, marked + taken, n - taken))
 		pym_heap_reap(cache->heap);
 }

@@ -135,7 +135,7 @@ bool pym_arena_place(struct pym_heap *heap, struct pym_order *order, struct pym_
 	}
 	if (!idle)
 		return false;
-	if (arena->present && (pym_can_split(heap) ||
+	if (arena->present && (pym_gives_pools(heap) ||
 			       order->nr_idle <= pym_spare_arenas(order, arena->order)))
 		return false;
 	pym_order_given(order, hweight64(arena->present));
@@ -234,7 +234,7 @@ bool pym_pool_put(struct pym_pool *pool)
 	arena->free |= BIT_ULL(pool->index);
 	/* Above that many a tick is due until there are fewer again. */
 	reap = order->free++ == pym_kept_pools(arena->order) ||
-	       (pym_order_excess(order) && pym_can_split(heap));
+	       (pym_order_excess(order) && pym_gives_pools(heap));
 	heap->acct.moves++;
 	reap |= pym_arena_place(heap, order, arena);
 	/* Where arenas stay whole, an idle one is what a tick can give back. */

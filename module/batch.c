@@ -286,32 +286,38 @@ void pym_report_block(enum pym_misuse kind, const char *what, struct pym_pool *p
 		   owner ? (unsigned int)(offset / owner->stride) : 0, (void *)ip);
 }
 
-/* Free one slot that is live. Returns true if the heap should be reaped. */
-static bool push_block(struct pym_cache *cache, struct pym_pool *pool, unsigned int slot)
+/*
+ * A pool of which @n slots have been freed goes where it belongs. Returns true if the
+ * heap should be reaped.
+ */
+static bool settle(struct pym_cache *cache, struct pym_pool *pool, unsigned int n)
 {
 	bool full = pool->state == PYM_POOL_FULL;
 	unsigned int nr = full ? 0 : fullness(cache, pool);
 
 	lockdep_assert_held(&cache->lock);
-	pym_pool_push(pool, cache, slot);
-	cache->live--;
-	cache->events++;
-	if (full) {
-		pool->state = PYM_POOL_USED;
-		list_del(&pool->list);
-		cache->nr_full--;
-		add_used(cache, pool);
-		return false;
-	}
+	pool->live -= n;
+	cache->live -= n;
+	cache->events += n;
 	if (likely(pool->live)) {
 		may_drain(cache, pool);
-		if (fullness(cache, pool) != nr) {
+		if (full) {
+			pool->state = PYM_POOL_USED;
+			list_del(&pool->list);
+			cache->nr_full--;
+			add_used(cache, pool);
+		} else if (fullness(cache, pool) != nr) {
 			del_used(cache, pool, nr);
 			add_used(cache, pool);
 		}
 		return false;
 	}
-	del_used(cache, pool, nr);
+	if (full) {
+		list_del_init(&pool->list);
+		cache->nr_full--;
+	} else {
+		del_used(cache, pool, nr);
+	}
 	if (node_of(cache, pool)->next == pool)
 		node_of(cache, pool)->next = NULL;
 	if (cache->typesafe) {
@@ -351,7 +357,8 @@ again:
 		state = pym_pool_slot(pool, cache, p, &slot);
 	if (state == PYM_SLOT_LIVE && !wipe) {
 		cache->frees++;
-		reap = push_block(cache, pool, slot);
+		__clear_bit(slot, pym_pool_bits(pool));
+		reap = settle(cache, pool, 1);
 	}
 	raw_spin_unlock_irqrestore(&cache->lock, flags);
 
@@ -406,6 +413,36 @@ static void report_late(struct pym_cache *cache, const void *p)
 			   "block of cache %s found free when it left a front", cache->name);
 }
 
+/*
+ * Free as many of the first of @n blocks as are in @pool; NULL in @blocks where there
+ * is nothing to report. Returns how many are in it.
+ */
+static unsigned int push_run(struct pym_cache *cache, struct pym_pool *pool, void **blocks,
+			     unsigned int n, bool *reap)
+{
+	unsigned long *bits = pym_pool_bits(pool);
+	size_t size = pym_pool_size(cache->order);
+	unsigned int carved = pool->carved, freed = 0, slot, i;
+	const void *base = pool->base;
+
+	lockdep_assert_held(&cache->lock);
+	for (i = 0; i < n; i++) {
+		size_t offset = pym_unmarked(blocks[i]) - base;
+
+		if (offset >= size)
+			break;
+		slot = pym_offset_to_slot(offset, cache->recip);
+		if (likely(slot_start(offset, cache)) && likely(slot < carved) &&
+		    likely(__test_and_clear_bit(slot, bits))) {
+			blocks[i] = NULL;
+			freed++;
+		}
+	}
+	if (freed)
+		*reap |= settle(cache, pool, freed);
+	return i;
+}
+
 /**
  * pym_batch_return() - put blocks that were in a front back into their pools
  * @cache: the cache
@@ -420,26 +457,26 @@ static void report_late(struct pym_cache *cache, const void *p)
  */
 bool pym_batch_return(struct pym_cache *cache, void **blocks, unsigned int n)
 {
+	unsigned int i = 0, done;
 	struct pym_pool *pool;
 	unsigned long flags;
-	unsigned int i, slot;
 	bool reap = false;
 
 	rcu_read_lock();
 	raw_spin_lock_irqsave(&cache->lock, flags);
-	for (i = 0; i < n; i++) {
-		blocks[i] = pym_unmarked(blocks[i]);
-		pool = owned_pool(cache, blocks[i]);
-		if (likely(pool && pool->owner == cache &&
-			   pym_pool_slot(pool, cache, blocks[i], &slot) == PYM_SLOT_LIVE)) {
-			reap |= push_block(cache, pool, slot);
-			blocks[i] = NULL;
-		}
+	/* They come in the order in which they were freed: often many of a pool. */
+	while (i < n) {
+		pool = owned_pool(cache, pym_unmarked(blocks[i]));
+		done = 0;
+		if (likely(pool && pool->owner == cache))
+			done = push_run(cache, pool, blocks + i, n - i, &reap);
+		/* Not a block of ours: to be reported. */
+		i += max(done, 1U);
 	}
 	raw_spin_unlock_irqrestore(&cache->lock, flags);
 	for (i = 0; i < n; i++)
 		if (unlikely(blocks[i]))
-			report_late(cache, blocks[i]);
+			report_late(cache, pym_unmarked(blocks[i]));
 	rcu_read_unlock();
 	return reap;
 }

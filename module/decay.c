@@ -21,7 +21,7 @@ static const struct kernel_param_ops decay_ms_ops = {
 	.get = param_get_uint,
 };
 module_param_cb(decay_ms, &decay_ms_ops, &pym_decay_ms, 0644);
-MODULE_PARM_DESC(decay_ms, "time between two looks at what a heap does not use, in ms; 0: never (default 500)");
+MODULE_PARM_DESC(decay_ms, "ms between two looks at what a heap does not use; 0: only whole arenas go by themselves (default 500)");
 
 /**
  * pym_decay_arm() - have a tick, unless one is due already

@@ -226,15 +226,18 @@ unsigned long pym_front_cached(const struct pym_cache *cache)
 /**
  * pym_front_put() - put blocks into this CPU's front, without freeing them
  * @cache: the cache
- * @blocks: in the order in which they are to be handed out
+ * @marked: in the order in which they are to be handed out
  * @n: how many
+ * @marks: which of their marks they keep
  *
  * Context: Any.
  * Return: how many of the first it took.
  */
-unsigned int pym_front_put(struct pym_cache *cache, void **blocks, unsigned int n)
+unsigned int pym_front_put(struct pym_cache *cache, void **marked, unsigned int n,
+			   unsigned long marks)
 {
 	struct pym_front __percpu *fronts = fronts_of(cache);
+	unsigned long mask = ~PYM_MARKS | marks;
 	struct pym_front *front;
 	bool opened = false;
 	unsigned int i;
@@ -250,7 +253,7 @@ unsigned int pym_front_put(struct pym_cache *cache, void **blocks, unsigned int 
 	opened = front_open(cache, front);
 	n = min_t(unsigned long, n, front->cap - front->n);
 	for (i = 0; i < n; i++)
-		front->slot[front->n + 1 + i] = blocks[n - 1 - i];
+		front->slot[front->n + 1 + i] = (void *)((unsigned long)marked[n - 1 - i] & mask);
 	front->n += n;
 	front->net += n;
 	front_release(front);
@@ -354,7 +357,7 @@ bool pym_front_push(struct pym_cache *cache, void *block)
 		return false;
 	/* Should we move to another CPU meanwhile, the push does without. */
 	if (unlikely(!raw_cpu_read(fronts->cap)))
-		pym_front_put(cache, NULL, 0);
+		pym_front_put(cache, NULL, 0, 0);
 	return front_push(fronts, block);
 }
 

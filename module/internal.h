@@ -49,8 +49,8 @@
  *				arena; pools used before go first
  *	USED <-> FULL		the last block is handed out, the first is freed; a
  *				pool that was full goes to the head of the list
- *	USED -> EMPTY		the last live block is freed; never FULL -> EMPTY
- *				directly, as a pool has at least 8 blocks
+ *	USED, FULL -> EMPTY	the last live blocks are freed; of a full pool all, by one
+ *				flush of a front
  *	USED -> LIMBO -> EMPTY	instead, if readers may still look at its blocks, which
  *				keep their type that way; after a grace period, or
  *				back to USED before
@@ -114,13 +114,15 @@
  * sends their blocks to the slow path and to their pools. What is not drained pays
  * nothing. Of sparse pools, those of one arena are filled first.
  *
- * An idle arena beyond order->spare goes back at once. There is one spare arena to
- * begin with and one more for each that was given back and then missed, so a working
- * set that comes and goes meets no cliff. What is free otherwise is looked at by the
- * heap's tick (decay.c), every pym_decay_ms as long as there is anything: pools that
- * were free all the time since the last tick go, whole arenas first, down to
- * pym_kept_pools(). Measured, the low-water mark needs no other constant: what a
- * period of use has needed stays for the next one. Fronts and depots that nobody has
+ * Free pools go back at once if there are more than order->keep by a sixteenth of all
+ * there are: whole arenas first, then single pages of the sparsest. Nothing is kept to
+ * begin with, and one pool more for each that was given back and then missed, so a
+ * working set that comes and goes meets no cliff. A provider that cannot take single
+ * pools back gets idle arenas, by the same rule. What is free otherwise is looked at by
+ * the heap's tick (decay.c), every pym_decay_ms as long as there is anything: pools that
+ * were free all the time since the last tick go, down to pym_kept_pools(), and are not
+ * kept any more. The low-water mark needs no other constant: what a period of use has
+ * needed stays for the next one. Fronts and depots that nobody has
  * touched for two ticks are emptied, each front by an interrupt on its CPU, and closed:
  * a closed front has no slots, so that the first block that is to go into it takes the
  * slow path, opens it and has a tick again. Hence neither the fast path nor an idle
@@ -144,8 +146,8 @@
  *			bit is set exactly when the bucket is not empty
  *	arena-free	virgin is in free, free is in present, and the free mask
  *			agrees with the pools
- *	arena-spare	at most pym_spare_arenas() wholly free ones per order, where
- *			they cannot be split
+ *	arena-spare	at most pym_spare_arenas() wholly free arenas per order, where
+ *			pools cannot go back alone
  *	order-low	low <= free
  *	lookup		first and last byte of every pool lead to it, and the
  *			bytes around it do not
@@ -317,7 +319,6 @@ unsigned int pym_pool_pop(struct pym_pool *pool, struct pym_cache *cache, void *
 			  unsigned int n);
 enum pym_slot pym_pool_slot(struct pym_pool *pool, const struct pym_cache *cache,
 			    const void *p, unsigned int *slot);
-void pym_pool_push(struct pym_pool *pool, struct pym_cache *cache, unsigned int slot);
 
 /* ----------------------------------------------------------- provider.c -- */
 
@@ -414,6 +415,14 @@ static inline bool pym_can_split(const struct pym_heap *heap)
 	return heap->provider->flags & PYM_PROVIDER_SPLIT;
 }
 
+extern unsigned int pym_decay_ms;
+
+/* And do they, if there are too many? Else idle arenas do. */
+static inline bool pym_gives_pools(const struct pym_heap *heap)
+{
+	return pym_can_split(heap) && READ_ONCE(pym_decay_ms);
+}
+
 /* Free pools of an order that are never given back but when asked for: 16 KiB. */
 static inline unsigned int pym_kept_pools(unsigned int order)
 {
@@ -431,7 +440,7 @@ static inline bool pym_order_excess(const struct pym_order *order)
 	       READ_ONCE(order->keep) + clamp(READ_ONCE(order->present) / 16, 4UL, 64UL);
 }
 
-/* Idle arenas that are kept where pools cannot go back alone. */
+/* Idle arenas that are kept where pools do not go back alone. */
 static inline unsigned int pym_spare_arenas(const struct pym_order *order, unsigned int nr)
 {
 	return PYM_SPARE_ARENAS + order->keep / pym_arena_pools(nr);
@@ -463,7 +472,6 @@ int pym_heap_grow(struct pym_heap *heap, unsigned int order, gfp_t gfp, int nid)
 
 /* -------------------------------------------------------------- decay.c -- */
 
-extern unsigned int pym_decay_ms;
 void pym_decay_arm(struct pym_heap *heap);
 void pym_decay_init_heap(struct pym_heap *heap);
 void pym_decay_exit_heap(struct pym_heap *heap);
@@ -497,7 +505,8 @@ void pym_front_destroy(struct pym_cache *cache);
 void pym_front_forget(struct pym_cache *cache);
 u64 pym_front_sum(const struct pym_cache *cache, unsigned long *cached, u64 *frees);
 unsigned long pym_front_cached(const struct pym_cache *cache);
-unsigned int pym_front_put(struct pym_cache *cache, void **blocks, unsigned int n);
+unsigned int pym_front_put(struct pym_cache *cache, void **marked, unsigned int n,
+			   unsigned long marks);
 size_t pym_front_take(struct pym_cache *cache, void **blocks, size_t n);
 unsigned int pym_front_give(struct pym_cache *cache, void **blocks, unsigned int n);
 bool pym_front_push(struct pym_cache *cache, void *block);

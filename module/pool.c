@@ -107,20 +107,3 @@ enum pym_slot pym_pool_slot(struct pym_pool *pool, const struct pym_cache *cache
 		return PYM_SLOT_FREE;
 	return PYM_SLOT_LIVE;
 }
-
-/**
- * pym_pool_push() - take one block back
- * @pool: a pool of @cache
- * @cache: its owner
- * @slot: a slot that pym_pool_slot() found to be live
- *
- * The caller keeps state and lists.
- *
- * Context: cache->lock.
- */
-void pym_pool_push(struct pym_pool *pool, struct pym_cache *cache, unsigned int slot)
-{
-	lockdep_assert_held(&cache->lock);
-	__clear_bit(slot, pym_pool_bits(pool));
-	pool->live--;
-}

@@ -319,16 +319,16 @@ void pym_pool_unmap(struct pym_pool *pool)
 {
 	unsigned long nr = 1UL << pool->arena->order;
 	unsigned long first = (unsigned long)pool->base >> PAGE_SHIFT;
+	struct page *page;
 	unsigned long i;
 
-	for (i = 0; i < nr; i++) {
-		struct page *page;
-
-		if (pym_heap_indexed(pool->arena->heap)) {
+	if (pym_heap_indexed(pool->arena->heap)) {
+		for (i = 0; i < nr; i++)
 			index_store(pool, first + i, NULL, 0);
-			continue;
-		}
-		page = virt_to_page(pool->base + i * PAGE_SIZE);
+		return;
+	}
+	/* All of a pool's pages are of one block of the page allocator. */
+	for (page = virt_to_page(pool->base); nr; nr--, page++) {
 		WRITE_ONCE(page->private, 0);
 		WRITE_ONCE(page->lru.prev, NULL);
 	}

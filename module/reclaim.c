@@ -241,7 +241,7 @@ static bool has_excess(struct pym_heap *heap)
 	const struct pym_order *order;
 	unsigned int i;
 
-	if (!pym_can_split(heap))
+	if (!pym_gives_pools(heap))
 		return false;
 	for (i = 0; i < pym_nr_orders(); i++) {
 		order = READ_ONCE(heap->order[i]);

@@ -50,13 +50,17 @@ static void by_itself(struct kunit *test)
 {
 	struct pymt_heap *th = open_param(test);
 	struct pym_cache *cache = pymt_warm(test, th->heap, 64);
+	void *blocks[40];
+	struct pymt_errand e = { .cache = cache, .blocks = blocks, .n = ARRAY_SIZE(blocks) };
 	int cpu;
 
 	/* What is due in an hour stays so. */
 	pymt_rest(test, th);
 	WRITE_ONCE(pym_decay_ms, 20);
-	for_each_online_cpu(cpu)
-		pymt_use_there(test, cache, cpu);
+	for_each_online_cpu(cpu) {
+		KUNIT_ASSERT_EQ(test, work_on_cpu(cpu, pymt_take_there, &e), 0);
+		work_on_cpu(cpu, pymt_give_there, &e);
+	}
 	expect_at_rest_soon(test, th, cache);
 	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).pools, 0);
 }

@@ -377,27 +377,42 @@ static void sparsest_go_first(struct kunit *test)
 	struct pymt_heap *th = pymt_open(test, PYMT_SPLIT, NULL);
 	struct pym_cache *cache = pymt_cache(test, th->heap, 512);
 	void **blocks = pymt_array(test, POOLS_3 * PER_POOL);
-	struct pym_arena *dense, *sparse;
-	unsigned int i;
+	struct pym_arena *arena, *dense = NULL, *sparse = NULL;
+	unsigned int i, n = 0;
+	u64 present;
 
-	take_pools(test, cache, blocks, 0, POOLS_3);
 	/* Until so many are kept that none goes at once. */
 	for (i = 0; i < 10; i++) {
-		give_pools(cache, blocks, 30, POOLS_3 - 30);
-		take_pools(test, cache, blocks, 30, POOLS_3 - 30);
+		take_pools(test, cache, blocks, 0, POOLS_3);
+		give_pools(cache, blocks, 0, POOLS_3);
 	}
-	dense = pymt_pool(test, blocks[20 * PER_POOL])->arena;
-	sparse = pymt_pool(test, blocks[100 * PER_POOL])->arena;
-	give_pools(cache, blocks, 17, 2);
-	give_pools(cache, blocks, 49, 40);
+	take_pools(test, cache, blocks, 0, POOLS_3);
+	/* Two pools of the first arena go, and 40 of the largest. */
+	list_for_each_entry(arena, &th->heap->arenas, all) {
+		dense = dense ?: arena;
+		if (!sparse || hweight64(arena->present) > hweight64(sparse->present))
+			sparse = arena;
+	}
+	KUNIT_ASSERT_PTR_NE(test, dense, sparse);
+	present = dense->present;
+	for (i = 0; i < POOLS_3; i++) {
+		arena = pymt_pool(test, blocks[i * PER_POOL])->arena;
+		if ((arena == dense && hweight64(dense->free) < 2) ||
+		    (arena == sparse && hweight64(sparse->free) < 40)) {
+			give_pools(cache, blocks, i, 1);
+			n++;
+		} else {
+			memmove(blocks + (i - n) * PER_POOL, blocks + i * PER_POOL,
+				PER_POOL * sizeof(*blocks));
+		}
+	}
+	KUNIT_EXPECT_EQ(test, n, 42);
 	KUNIT_ASSERT_EQ(test, order_of(th, 0)->free, 42);
 	pymt_rest(test, th);
-	KUNIT_EXPECT_EQ(test, hweight64(dense->present), 32);
-	KUNIT_EXPECT_EQ(test, hweight64(dense->free), 2);
-	KUNIT_EXPECT_EQ(test, hweight64(sparse->free), pym_kept_pools(0) - 2);
-	give_pools(cache, blocks, 0, 17);
-	give_pools(cache, blocks, 19, 30);
-	give_pools(cache, blocks, 89, POOLS_3 - 89);
+	KUNIT_EXPECT_EQ_MSG(test, dense->present, present, "that one was left alone");
+	KUNIT_EXPECT_EQ(test, (unsigned int)hweight64(dense->free), 2);
+	KUNIT_EXPECT_EQ(test, (unsigned int)hweight64(sparse->free), pym_kept_pools(0) - 2);
+	give_pools(cache, blocks, 0, POOLS_3 - n);
 }
 
 /* Used in every interval, if only for a moment: they were needed, and stay. */

@@ -22,8 +22,11 @@ static void fewer_free(struct pym_order *order, unsigned int n)
  */
 void pym_order_given(struct pym_order *order, unsigned int n)
 {
-	order->gone += n;
+	/* What went before something was missed counts less and less. */
+	if (order->got)
+		order->gone /= 2;
 	order->got = 0;
+	order->gone += n;
 }
 
 /**

@@ -59,19 +59,20 @@ static bool tick_caches(struct pym_heap *heap)
 
 static bool tick_order(struct pym_heap *heap, struct pym_order *order, unsigned int keep)
 {
-	unsigned long flags, low;
+	unsigned long flags, low, virgin;
 	bool more;
 
 	raw_spin_lock_irqsave(&heap->lock, flags);
 	low = keep ? order->low : order->free;
+	virgin = order->virgin;
 	raw_spin_unlock_irqrestore(&heap->lock, flags);
 	low -= min_t(unsigned long, low, keep);
 	if (low)
 		pym_heap_give_back(heap, order, low, true);
 
 	raw_spin_lock_irqsave(&heap->lock, flags);
-	/* Those need not have been kept. */
-	order->keep -= min(order->keep, low);
+	/* Those need not have been kept; virgin ones are not. */
+	order->keep -= min(order->keep, low - min(low, virgin));
 	order->gone /= 2;
 	order->low = order->free;
 	more = order->free > keep && pym_heap_can_give(heap, order, order->free - keep);

@@ -62,6 +62,7 @@ struct bm_subject {
 int bm_subject_init(struct bm_subject *s, enum bm_who who, size_t size, size_t largest);
 void bm_subject_exit(struct bm_subject *s);
 
+u64 bm_pages(const struct bm_subject *s);
 u64 bm_held(const struct bm_subject *s);
 int bm_cross_check(const struct bm_subject *s, const char *when);
 void bm_count_pages(struct bm_pages *pages);

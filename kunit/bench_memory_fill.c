@@ -64,10 +64,13 @@ static int fill_uniform(const struct bm_subject *s, size_t largest, bool rounded
 			cond_resched();
 	}
 	if (!err) {
-		u64 held = bm_held(s);
+		u64 held = bm_pages(s);
 
 		bm_row(s->who, "ratio", bm_millionths(held, filled),
 		       "held / requested, %u blocks of 1..%zu B%s", n, largest,
+		       rounded ? ", 8-byte fill" : "");
+		bm_row(s->who, "ratio", bm_millionths(bm_held(s), filled),
+		       "held / requested, %u blocks of 1..%zu B%s, with metadata", n, largest,
 		       rounded ? ", 8-byte fill" : "");
 		if (rounded)
 			bm_row(s->who, "ratio", bm_millionths(held, asked),
@@ -179,10 +182,8 @@ static void free_most(const struct bm_subject *s, void **blocks, unsigned int *n
 }
 
 /* Per cent of what was held before that have come back. */
-static u64 came_back(const struct bm_subject *s, u64 before)
+static u64 came_back(u64 now, u64 before)
 {
-	u64 now = bm_held(s);
-
 	return now < before ? bm_millionths((before - now) * 100, before) : 0;
 }
 
@@ -191,22 +192,28 @@ static int survive(const struct bm_subject *s, void **blocks, unsigned int *n)
 	static const char metric[] = "pages back, random 1/1000 of 1000000 x 64 B left";
 	unsigned int all = *n, ms;
 	ktime_t start;
-	u64 before;
+	u64 before, before_all;
 	int err;
 
 	err = fill_all(s, blocks, n, false) ?: bm_cross_check(s, "filled, before most are freed");
 	if (err)
 		return err;
-	before = bm_held(s);
+	before = bm_pages(s);
+	before_all = bm_held(s);
+	/* Blocks of 64 bytes, as many as pools hold. */
+	bm_row(s->who, "%", bm_millionths((before_all - before) * 100, before_all),
+	       "metadata, 1000000 x 64 B live");
 	bm_shuffle(blocks, all);
 	free_most(s, blocks, n, all / 1000, false);
 	start = ktime_get();
-	bm_row(s->who, "%", came_back(s, before), "%s, at once", metric);
+	bm_row(s->who, "%", came_back(bm_pages(s), before), "%s, at once", metric);
 	for (ms = 0; ms < 2000; ms += 100) {
 		sample(s, "survivors", ms, (u64)*n * s->size);
 		sleep_until(start, ms + 100);
 	}
-	bm_row(s->who, "%", came_back(s, before), "%s, after 2 s", metric);
+	bm_row(s->who, "%", came_back(bm_pages(s), before), "%s, after 2 s", metric);
+	bm_row(s->who, "%", came_back(bm_held(s), before_all), "%s, after 2 s, with metadata",
+	       metric);
 	return bm_cross_check(s, "two seconds after all but 1/1000 were freed");
 }
 
@@ -240,6 +247,15 @@ static int turn_over(const struct bm_subject *s, void **blocks, unsigned int n,
 #define IDLE_MS		5000
 #define IDLE_STEP_MS	250
 
+static void tell_held(const struct bm_subject *s, unsigned int all, u64 live, unsigned int turns)
+{
+	bm_row(s->who, "ratio", bm_millionths(bm_pages(s), live),
+	       "held / live, %u x %zu B dropped to 1 %%, %u turnovers", all, s->size, turns);
+	bm_row(s->who, "ratio", bm_millionths(bm_held(s), live),
+	       "held / live, %u x %zu B dropped to 1 %%, %u turnovers, with metadata", all,
+	       s->size, turns);
+}
+
 static int churn(const struct bm_subject *s, void **blocks, unsigned int *n)
 {
 	unsigned int all = *n, turns, ms;
@@ -265,9 +281,7 @@ static int churn(const struct bm_subject *s, void **blocks, unsigned int *n)
 		if (sampled && turns)
 			sample(s, "churn", turns, live);
 		if (turns == 0 || turns == 1 || turns == 5 || turns == TURNOVERS)
-			bm_row(s->who, "ratio", bm_millionths(bm_held(s), live),
-			       "held / live, %u x %zu B dropped to 1 %%, %u turnovers", all,
-			       s->size, turns);
+			tell_held(s, all, live, turns);
 	}
 	start = ktime_get();
 	for (ms = IDLE_STEP_MS; sampled && ms <= IDLE_MS; ms += IDLE_STEP_MS) {

@@ -59,6 +59,25 @@ void bm_count_pages(struct bm_pages *pages)
 }
 
 /**
+ * bm_pages() - what is held for a subject's blocks, at this moment, but for metadata
+ * @s: the subject
+ *
+ * What the provider has given, and what has passed through. SLUB's slabs have no
+ * metadata outside.
+ *
+ * Return: bytes.
+ */
+u64 bm_pages(const struct bm_subject *s)
+{
+	struct pym_heap_stats stats;
+
+	if (!s->heap)
+		return bm_held(s);
+	pym_heap_stats(s->heap, &stats);
+	return stats.held - stats.metadata;
+}
+
+/**
  * bm_held() - what is held for a subject's blocks, at this moment
  * @s: the subject
  *

@@ -114,7 +114,7 @@
  * sends their blocks to the slow path and to their pools. What is not drained pays
  * nothing. Of sparse pools, those of one arena are filled first.
  *
- * Free pools go back at once if there are more than order->keep by a sixteenth of all
+ * Free pools go back at once if there are more than order->keep by a 32nd part of all
  * there are: whole arenas first, then single pages of the sparsest. Nothing is kept to
  * begin with, and one pool more for each that was given back and then missed, so a
  * working set that comes and goes meets no cliff. A provider that cannot take single
@@ -437,7 +437,7 @@ static inline unsigned int pym_kept_pools(unsigned int order)
 static inline bool pym_order_excess(const struct pym_order *order)
 {
 	return READ_ONCE(order->free) - READ_ONCE(order->virgin) >
-	       READ_ONCE(order->keep) + clamp(READ_ONCE(order->present) / 16, 4UL, 64UL);
+	       READ_ONCE(order->keep) + clamp(READ_ONCE(order->present) / 32, 4UL, 64UL);
 }
 
 /* Idle arenas that are kept where pools do not go back alone. */

@@ -251,23 +251,31 @@ static bool has_excess(struct pym_heap *heap)
 	return false;
 }
 
+/* How many free pools of an order go back now: down to what is kept. */
+static unsigned int take_excess(struct pym_heap *heap, struct pym_order *order)
+{
+	unsigned long flags, n = 0;
+
+	raw_spin_lock_irqsave(&heap->lock, flags);
+	/* Exact this time. */
+	if (pym_order_excess(order)) {
+		n = order->free - order->virgin - order->keep;
+		pym_order_given(order, n);
+	}
+	raw_spin_unlock_irqrestore(&heap->lock, flags);
+	return n;
+}
+
 /* Give the free pools back of which there are too many. */
 static void give_excess(struct pym_heap *heap)
 {
 	struct pym_order *order;
-	unsigned int i, n;
-	unsigned long flags;
+	unsigned int i;
 
 	for (i = 0; i < pym_nr_orders(); i++) {
 		order = READ_ONCE(heap->order[i]);
-		if (!order || !pym_order_excess(order))
-			continue;
-		raw_spin_lock_irqsave(&heap->lock, flags);
-		n = order->free - order->virgin;
-		n -= min_t(unsigned long, n, order->keep);
-		pym_order_given(order, n);
-		raw_spin_unlock_irqrestore(&heap->lock, flags);
-		pym_heap_give_back(heap, order, n, false);
+		if (order && pym_order_excess(order))
+			pym_heap_give_back(heap, order, take_excess(heap, order), false);
 	}
 }
 

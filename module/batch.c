@@ -418,7 +418,7 @@ static void report_late(struct pym_cache *cache, const void *p)
  * is nothing to report. Returns how many are in it.
  */
 static unsigned int push_run(struct pym_cache *cache, struct pym_pool *pool, void **blocks,
-			     unsigned int n, bool *reap)
+			     unsigned int n, unsigned int *good, bool *reap)
 {
 	unsigned long *bits = pym_pool_bits(pool);
 	size_t size = pym_pool_size(cache->order);
@@ -440,6 +440,7 @@ static unsigned int push_run(struct pym_cache *cache, struct pym_pool *pool, voi
 	}
 	if (freed)
 		*reap |= settle(cache, pool, freed);
+	*good += freed;
 	return i;
 }
 
@@ -457,7 +458,7 @@ static unsigned int push_run(struct pym_cache *cache, struct pym_pool *pool, voi
  */
 bool pym_batch_return(struct pym_cache *cache, void **blocks, unsigned int n)
 {
-	unsigned int i = 0, done;
+	unsigned int i = 0, good = 0, done;
 	struct pym_pool *pool;
 	unsigned long flags;
 	bool reap = false;
@@ -469,13 +470,13 @@ bool pym_batch_return(struct pym_cache *cache, void **blocks, unsigned int n)
 		pool = owned_pool(cache, pym_unmarked(blocks[i]));
 		done = 0;
 		if (likely(pool && pool->owner == cache))
-			done = push_run(cache, pool, blocks + i, n - i, &reap);
+			done = push_run(cache, pool, blocks + i, n - i, &good, &reap);
 		/* Not a block of ours: to be reported. */
 		i += max(done, 1U);
 	}
 	raw_spin_unlock_irqrestore(&cache->lock, flags);
-	for (i = 0; i < n; i++)
-		if (unlikely(blocks[i]))
+	for (i = 0; i < n && unlikely(good < n); i++)
+		if (blocks[i])
 			report_late(cache, pym_unmarked(blocks[i]));
 	rcu_read_unlock();
 	return reap;

@@ -113,16 +113,8 @@ bool pym_front_from_depot(struct pym_cache *cache)
 	return READ_ONCE(depot_here(cache)->nr) && exchange(cache, fill_front);
 }
 
-/**
- * pym_front_to_depot() - put half of this CPU's front into the depot, if it is full
- * @cache: a cache with fronts
- *
- * The half that has been there longest.
- *
- * Context: Any but NMI, no lock of ours held.
- * Return: true if the depot has got it.
- */
-bool pym_front_to_depot(struct pym_cache *cache)
+/* Put half of this CPU's front into the depot, if it is full: what is there longest. */
+static bool to_depot(struct pym_cache *cache)
 {
 	return READ_ONCE(depot_here(cache)->nr) < PYM_DEPOT_BATCHES &&
 	       exchange(cache, fill_depot);
@@ -145,7 +137,7 @@ bool pym_front_flush(struct pym_cache *cache)
 	struct pym_front *front;
 	unsigned int n = 0;
 
-	if (!fronts || pym_front_to_depot(cache))
+	if (!fronts || to_depot(cache))
 		return false;
 	preempt_disable();
 	front = this_cpu_ptr(fronts);
@@ -153,6 +145,22 @@ bool pym_front_flush(struct pym_cache *cache)
 		n = take_oldest(front, blocks, cache->front_cap / 2);
 	preempt_enable();
 	return n && pym_batch_return(cache, blocks, n);
+}
+
+/**
+ * pym_front_make_room() - the same for who holds no RCU read lock, with what follows
+ * @cache: the cache
+ *
+ * Context: Any but NMI, no lock of ours held, where a provider may be called.
+ * Return: false if the fast path may not use the fronts anyway.
+ */
+bool pym_front_make_room(struct pym_cache *cache)
+{
+	if (cache->head.front == &pym_no_front)
+		return false;
+	if (pym_front_flush(cache))
+		pym_heap_reap(cache->heap);
+	return true;
 }
 
 /* The same for the blocks of other nodes. */

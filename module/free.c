@@ -222,8 +222,8 @@ static noinline void cache_free_slow(struct pym_cache *cache, void *block, unsig
 		return;
 	}
 	/* Most often the front was full, and nothing else was the matter. */
-	if (!simple_free(cache, block) || is_remote(block) || cache->head.front == &pym_no_front ||
-	    !pym_front_to_depot(cache) || !front_push(cache->head.front, block))
+	if (!simple_free(cache, block) || is_remote(block) || !pym_front_make_room(cache) ||
+	    !front_push(cache->head.front, block))
 		free_slow(cache, block, ip);
 }
 

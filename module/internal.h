@@ -518,8 +518,8 @@ bool pym_front_has_on_top(struct pym_cache *cache, const void *block);
 #define PYM_OUTBOX		16
 
 bool pym_front_from_depot(struct pym_cache *cache);
-bool pym_front_to_depot(struct pym_cache *cache);
 bool pym_front_flush(struct pym_cache *cache);
+bool pym_front_make_room(struct pym_cache *cache);
 bool pym_front_send_home(struct pym_cache *cache, void *block, bool *reap);
 void pym_front_drain(struct pym_cache *cache);
 bool pym_front_decay(struct pym_cache *cache);

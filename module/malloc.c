@@ -184,8 +184,7 @@ static noinline void free_slow(const void *p, unsigned long ip)
 	/* Most often the front was full, and nothing else was the matter. */
 	cache = class_of(p);
 	if (!cache || !at_hot_slot(p, cache) || is_remote(p) ||
-	    cache->head.front == &pym_no_front ||
-	    !pym_front_to_depot(cache) || !front_push(cache->head.front, p))
+	    !pym_front_make_room(cache) || !front_push(cache->head.front, p))
 		free_unhooked(p, ip);
 }
 

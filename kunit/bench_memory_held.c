@@ -131,7 +131,8 @@ int bm_cross_check(const struct bm_subject *s, const char *when)
 	if (s->heap)
 		pym_heap_stats(s->heap, &stats);
 	bm_count_pages(&now);
-	metadata = (stats.metadata + stats.pass_through) >> PAGE_SHIFT;
+	/* What is SLUB's, and what is not. */
+	metadata = (stats.metadata - stats.metadata_pages + stats.pass_through) >> PAGE_SHIFT;
 	arenas = (stats.held >> PAGE_SHIFT) - metadata;
 	slabs = now.slab - s->base.slab;
 	gone = s->base.free - now.free;

@@ -103,13 +103,13 @@ static long slab_pages(void)
 	       global_node_page_state_pages(NR_SLAB_UNRECLAIMABLE_B);
 }
 
-/* Pages a heap's arenas are made of; its metadata and pass-through are SLUB's. */
+/* Pages that a heap has but SLUB, which has the rest of its metadata and pass-through. */
 static long arena_pages(void)
 {
 	struct pym_heap_stats s;
 
 	pym_heap_stats(heap, &s);
-	return (s.held - s.metadata - s.pass_through) >> PAGE_SHIFT;
+	return (s.held - s.metadata + s.metadata_pages - s.pass_through) >> PAGE_SHIFT;
 }
 
 /*

@@ -3,6 +3,8 @@
  * The account of what a heap holds: charged before anything is obtained, so that
  * the limit is never passed, and in flight until it is in its place.
  */
+#include <linux/gfp.h>
+#include <linux/kmemleak.h>
 #include <linux/slab.h>
 #include "internal.h"
 
@@ -103,9 +105,9 @@ void pym_uncharge(struct pym_heap *heap, size_t bytes, size_t *part)
  * pym_meta_gfp() - the part of a request's flags that metadata heeds
  * @gfp: the request's
  *
- * Metadata is kmalloc()ed: the provider's memory is for blocks alone.
+ * The provider's memory is for blocks alone.
  *
- * Return: flags for kmalloc().
+ * Return: flags for kmalloc() and the page allocator.
  */
 gfp_t pym_meta_gfp(gfp_t gfp)
 {
@@ -151,4 +153,69 @@ void pym_meta_free(struct pym_heap *heap, const void *p, size_t size)
 		return;
 	kfree(p);
 	pym_uncharge(heap, kmalloc_size_roundup(size), &heap->acct.metadata);
+}
+
+/**
+ * pym_pools_are_pages() - are the descriptors of so many pools whole pages
+ * @npools: how many
+ *
+ * Then they come from the page allocator: what is freed to SLUB may stay with it. They
+ * point to bitmaps, so kmemleak is told.
+ *
+ * Return: false if they are kmalloc()ed.
+ */
+bool pym_pools_are_pages(unsigned int npools)
+{
+	return !(npools * sizeof(struct pym_pool) % PAGE_SIZE);
+}
+
+/**
+ * pym_pools_bytes() - memory that the descriptors of pools take
+ * @npools: how many
+ *
+ * Return: bytes to charge.
+ */
+size_t pym_pools_bytes(unsigned int npools)
+{
+	size_t bytes = npools * sizeof(struct pym_pool);
+
+	return pym_pools_are_pages(npools) ? bytes : kmalloc_size_roundup(bytes);
+}
+
+/**
+ * pym_pools_alloc() - obtain zeroed descriptors, whose bytes are charged already
+ * @npools: how many
+ * @gfp: for metadata
+ *
+ * Context: No lock of ours held; pym_may_obtain().
+ * Return: the descriptors, or NULL.
+ */
+struct pym_pool *pym_pools_alloc(unsigned int npools, gfp_t gfp)
+{
+	size_t bytes = pym_pools_bytes(npools);
+	struct pym_pool *pools;
+
+	if (!pym_pools_are_pages(npools))
+		return kzalloc(bytes, gfp);
+	pools = (struct pym_pool *)__get_free_pages(gfp | __GFP_ZERO, get_order(bytes));
+	if (pools)
+		kmemleak_alloc(pools, bytes, 1, gfp);
+	return pools;
+}
+
+/**
+ * pym_pools_free() - free descriptors
+ * @pools: from pym_pools_alloc()
+ * @npools: how many
+ *
+ * Context: RCU callback.
+ */
+void pym_pools_free(struct pym_pool *pools, unsigned int npools)
+{
+	if (!pym_pools_are_pages(npools)) {
+		kfree(pools);
+		return;
+	}
+	kmemleak_free(pools);
+	free_pages((unsigned long)pools, get_order(pym_pools_bytes(npools)));
 }

@@ -264,6 +264,6 @@ void pym_arena_free_rcu(struct rcu_head *rcu)
 		if (arena->pools[i].bits_cap)
 			kfree(arena->pools[i].bits);
 	}
-	kfree(arena->pools);
+	pym_pools_free(arena->pools, arena->npools);
 	kfree(arena);
 }

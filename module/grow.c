@@ -31,8 +31,7 @@ static struct pym_order *get_pool_order(struct pym_heap *heap, unsigned int nr, 
 
 static size_t arena_metadata(struct pym_heap *heap, unsigned int nr, unsigned int npools)
 {
-	return kmalloc_size_roundup(sizeof(struct pym_arena)) +
-	       kmalloc_size_roundup(npools * sizeof(struct pym_pool)) +
+	return kmalloc_size_roundup(sizeof(struct pym_arena)) + pym_pools_bytes(npools) +
 	       pym_index_cost(heap, npools * pym_pool_size(nr));
 }
 
@@ -45,7 +44,7 @@ static struct pym_arena *new_arena(struct pym_heap *heap, unsigned int nr,
 
 	if (!arena)
 		return NULL;
-	arena->pools = kcalloc(npools, sizeof(*arena->pools), pym_meta_gfp(gfp));
+	arena->pools = pym_pools_alloc(npools, pym_meta_gfp(gfp));
 	if (!arena->pools) {
 		kfree(arena);
 		return NULL;
@@ -78,6 +77,8 @@ static void insert_arena(struct pym_heap *heap, struct pym_order *order, struct 
 	heap->nr_arenas++;
 	order->nr_arenas++;
 	pym_shift(heap, arena->metadata, &heap->acct.in_flight, &heap->acct.metadata);
+	if (pym_pools_are_pages(arena->npools))
+		heap->acct.metadata_pages += pym_pools_bytes(arena->npools);
 }
 
 /* Obtain an arena of @npools pools as one chunk. Returns 0 or an error. */

@@ -391,6 +391,10 @@ void pym_uncharge_locked(struct pym_heap *heap, size_t bytes, size_t *part);
 gfp_t pym_meta_gfp(gfp_t gfp);
 void *pym_meta_alloc(struct pym_heap *heap, size_t size, gfp_t gfp); /* or ERR_PTR() */
 void pym_meta_free(struct pym_heap *heap, const void *p, size_t size);
+bool pym_pools_are_pages(unsigned int npools);
+size_t pym_pools_bytes(unsigned int npools);
+struct pym_pool *pym_pools_alloc(unsigned int npools, gfp_t gfp);
+void pym_pools_free(struct pym_pool *pools, unsigned int npools);
 
 /* -------------------------------------------------------------- arena.c -- */
 

@@ -90,6 +90,7 @@ static void add_arenas(struct pym_heap *heap, struct pym_heap_stats *stats)
 	stats->held = heap->acct.held;
 	stats->high = heap->acct.high;
 	stats->metadata = heap->acct.metadata;
+	stats->metadata_pages = heap->acct.metadata_pages;
 	stats->pass_through = heap->acct.pass_through;
 	stats->in_flight = heap->acct.in_flight;
 	stats->arenas = heap->nr_arenas;

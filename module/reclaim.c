@@ -35,6 +35,8 @@ static size_t release_arena(struct pym_arena *arena)
 	raw_spin_lock_irqsave(&heap->lock, flags);
 	pym_uncharge_locked(heap, bytes, &heap->acct.in_flight);
 	pym_uncharge_locked(heap, metadata, &heap->acct.metadata);
+	if (pym_pools_are_pages(arena->npools))
+		heap->acct.metadata_pages -= pym_pools_bytes(arena->npools);
 	raw_spin_unlock_irqrestore(&heap->lock, flags);
 	/* A bad free may be looking at the descriptors. */
 	call_rcu(&arena->rcu, pym_arena_free_rcu);

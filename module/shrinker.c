@@ -4,6 +4,7 @@
  * the next tick. It allocates nothing and waits for nobody.
  */
 #include <linux/mutex.h>
+#include <linux/rcupdate.h>
 #include <linux/shrinker.h>
 #include "internal.h"
 
@@ -75,7 +76,10 @@ static unsigned long scan_objects(struct shrinker *shrinker, struct shrink_contr
 
 	while (freed < sc->nr_to_scan && (heap = next_heap(scan))) {
 		freed += shrink_heap(heap);
+		/* Who waits for it to destroy the heap frees it after a grace period. */
+		rcu_read_lock();
 		mutex_unlock(&heap->reclaim);
+		rcu_read_unlock();
 	}
 	return freed ?: SHRINK_STOP;
 }

@@ -203,6 +203,7 @@ struct pym_account {
 	size_t held;
 	size_t pools;			/* present pools */
 	size_t metadata;
+	size_t metadata_pages;		/* part of it: descriptors that are pages */
 	size_t pass_through;
 	size_t in_flight;		/* charged, not yet one of the others */
 	size_t high;			/* highest held */

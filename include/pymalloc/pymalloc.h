@@ -155,6 +155,7 @@ struct pym_heap_args {
  * @virgin: blocks never handed out, in pools in use, and pools never used
  * @empty_pools: pools used before, now without a block
  * @metadata: descriptors, bitmaps, index
+ * @metadata_pages: the part of @metadata that is whole pages; the rest is kmalloc()ed
  * @pass_through: requests above PYM_SMALL_MAX, as the kernel rounds them
  * @in_flight: obtained or being given back at this moment
  * @high: highest value @held ever had
@@ -175,6 +176,7 @@ struct pym_heap_stats {
 	size_t virgin;
 	size_t empty_pools;
 	size_t metadata;
+	size_t metadata_pages;
 	size_t pass_through;
 	size_t in_flight;
 	size_t high;

@@ -381,11 +381,8 @@ static void sparsest_go_first(struct kunit *test)
 	unsigned int i, n = 0;
 	u64 present;
 
-	/* Until so many are kept that none goes at once. */
-	for (i = 0; i < 10; i++) {
-		take_pools(test, cache, blocks, 0, POOLS_3);
-		give_pools(cache, blocks, 0, POOLS_3);
-	}
+	/* So that none goes at once. */
+	WRITE_ONCE(pym_decay_ms, 0);
 	take_pools(test, cache, blocks, 0, POOLS_3);
 	/* Two pools of the first arena go, and 40 of the largest. */
 	list_for_each_entry(arena, &th->heap->arenas, all) {
@@ -408,6 +405,7 @@ static void sparsest_go_first(struct kunit *test)
 	}
 	KUNIT_EXPECT_EQ(test, n, 42);
 	KUNIT_ASSERT_EQ(test, order_of(th, 0)->free, 42);
+	WRITE_ONCE(pym_decay_ms, PYMT_BY_HAND);
 	pymt_rest(test, th);
 	KUNIT_EXPECT_EQ_MSG(test, dense->present, present, "that one was left alone");
 	KUNIT_EXPECT_EQ(test, (unsigned int)hweight64(dense->free), 2);

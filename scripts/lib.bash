@@ -29,55 +29,24 @@ die() {
 	exit 1
 }
 
-clock() {
-	printf '%d:%02d' $((SECONDS / 60)) $((SECONDS % 60))
-}
-
-# progress <label> <log file> <status function> <command ...>
-# Runs the command with its output in the log file; tells how far it is every
-# ten seconds.  The log's end is shown if it fails.
-progress() {
-	local label=$1 log=$2 status=$3 start=$SECONDS pid rc=0 tick=0
-	shift 3
-	mkdir -p "$(dirname "$log")"
-	"$@" >"$log" 2>&1 </dev/null &
-	pid=$!
-	# A background job does not hear Ctrl-C.
-	trap 'kill "$pid" 2>/dev/null; exit 130' INT TERM
-	while kill -0 "$pid" 2>/dev/null; do
-		sleep 0.5
-		tick=$((tick + 1))
-		if ((tick % 20 == 0)); then
-			say "  $(printf '%4d s' $((SECONDS - start)))  $label$("$status")"
-		fi
-	done
-	wait "$pid" || rc=$?
-	trap - INT TERM
-	if ((rc)); then
-		say "--- end of $log"
-		tail -n 20 "$log" >&2
-		say "---"
-	fi
-	return "$rc"
-}
-
-no_status() {
-	:
-}
-
-# Only one process at a time works on <name> in the cache.
+clock_fds=()
 lock() {
+	local fd
 	mkdir -p "$PYM_CACHE"
-	exec {lock_fd}>"$PYM_CACHE/.lock-$1"
-	if ! flock -n "$lock_fd"; then
+	exec {fd}>"$PYM_CACHE/.lock-$1"
+	lock_fds+=("$fd")
+	if ! flock -n "$fd"; then
 		say "waiting for another run that is preparing $1 ..."
-		flock "$lock_fd"
+		flock "$fd"
 	fi
 }
 
-# lock files are inherited by children; long-lived ones should not hold them
+# The last one that was taken.  Lock files are inherited by children; long-lived ones
+# should not hold them.
 unlock() {
-	exec {lock_fd}>&-
+	local fd=${lock_fds[-1]}
+	exec {fd}>&-
+	unset 'lock_fds[-1]'
 }
 
 need() {

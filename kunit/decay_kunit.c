@@ -480,9 +480,13 @@ static void closed_is_left_alone(struct kunit *test)
 static void cpu_goes_offline(struct kunit *test)
 {
 	struct pymt_heap *th = open_pages(test);
-	struct pym_cache *cache = pymt_warm(test, th->heap, 64);
-	int cpu = pymt_other_cpu();
+	struct pym_cache *cache;
+	int cpu;
 
+	/* The first CPU cannot go. */
+	set_cpus_allowed_ptr(current, cpumask_of(cpumask_first(cpu_online_mask)));
+	cache = pymt_warm(test, th->heap, 64);
+	cpu = pymt_other_cpu();
 	if (!IS_ENABLED(CONFIG_HOTPLUG_CPU) || cpu == raw_smp_processor_id())
 		kunit_skip(test, "needs two CPUs and CONFIG_HOTPLUG_CPU");
 	pymt_use_there(test, cache, cpu);

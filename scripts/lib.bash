@@ -29,7 +29,44 @@ die() {
 	exit 1
 }
 
-clock_fds=()
+clock() {
+	printf '%d:%02d' $((SECONDS / 60)) $((SECONDS % 60))
+}
+
+# progress <label> <log file> <status function> <command ...>
+# Runs the command with its output in the log file; tells how far it is every
+# ten seconds.  The log's end is shown if it fails.
+progress() {
+	local label=$1 log=$2 status=$3 start=$SECONDS pid rc=0 tick=0
+	shift 3
+	mkdir -p "$(dirname "$log")"
+	"$@" >"$log" 2>&1 </dev/null &
+	pid=$!
+	# A background job does not hear Ctrl-C.
+	trap 'kill "$pid" 2>/dev/null; exit 130' INT TERM
+	while kill -0 "$pid" 2>/dev/null; do
+		sleep 0.5
+		tick=$((tick + 1))
+		if ((tick % 20 == 0)); then
+			say "  $(printf '%4d s' $((SECONDS - start)))  $label$("$status")"
+		fi
+	done
+	wait "$pid" || rc=$?
+	trap - INT TERM
+	if ((rc)); then
+		say "--- end of $log"
+		tail -n 20 "$log" >&2
+		say "---"
+	fi
+	return "$rc"
+}
+
+no_status() {
+	:
+}
+
+# Only one process at a time works on <name> in the cache.
+lock_fds=()
 lock() {
 	local fd
 	mkdir -p "$PYM_CACHE"

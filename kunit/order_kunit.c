@@ -378,7 +378,7 @@ static void sparsest_go_first(struct kunit *test)
 	struct pym_cache *cache = pymt_cache(test, th->heap, 512);
 	void **blocks = pymt_array(test, POOLS_3 * PER_POOL);
 	struct pym_arena *arena, *dense = NULL, *sparse = NULL;
-	unsigned int i, n = 0;
+	unsigned int i, n = 0, n_dense, n_sparse;
 	u64 present;
 
 	/* So that none goes at once. */
@@ -408,8 +408,10 @@ static void sparsest_go_first(struct kunit *test)
 	WRITE_ONCE(pym_decay_ms, PYMT_BY_HAND);
 	pymt_rest(test, th);
 	KUNIT_EXPECT_EQ_MSG(test, dense->present, present, "that one was left alone");
-	KUNIT_EXPECT_EQ(test, (unsigned int)hweight64(dense->free), 2);
-	KUNIT_EXPECT_EQ(test, (unsigned int)hweight64(sparse->free), pym_kept_pools(0) - 2);
+	n_dense = hweight64(dense->free);
+	n_sparse = hweight64(sparse->free);
+	KUNIT_EXPECT_EQ(test, n_dense, 2);
+	KUNIT_EXPECT_EQ(test, n_sparse, pym_kept_pools(0) - 2);
 	give_pools(cache, blocks, 0, POOLS_3 - n);
 }
 

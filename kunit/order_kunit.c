@@ -406,6 +406,8 @@ static void sparsest_go_first(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, n, 42);
 	KUNIT_ASSERT_EQ(test, order_of(th, 0)->free, 42);
 	WRITE_ONCE(pym_decay_ms, PYMT_BY_HAND);
+	/* None was due while there were to be none. */
+	mod_delayed_work(system_wq, &th->heap->tick, msecs_to_jiffies(PYMT_BY_HAND));
 	pymt_rest(test, th);
 	KUNIT_EXPECT_EQ_MSG(test, dense->present, present, "that one was left alone");
 	n_dense = hweight64(dense->free);

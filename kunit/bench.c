@@ -147,7 +147,7 @@ void bench_subject_exit(struct bench_subject *s)
 
 /* ----------------------------------------------------------------- rows -- */
 
-#define MAX_ROWS	128
+#define MAX_ROWS	256
 
 static struct bench_row rows[MAX_ROWS];
 static unsigned int nr_rows;

@@ -3,6 +3,7 @@
  * Blocks that readers may still look at: freed after a grace period.
  */
 #include <linux/delay.h>
+#include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
@@ -262,6 +263,42 @@ static void cache_waits_for_its_own(struct kunit *test)
 	pymt_check(test, th);
 }
 
+struct dying {
+	struct pym_cache *cache;
+	bool gone;
+};
+
+static int destroy_cache(void *data)
+{
+	struct dying *dying = data;
+
+	pym_cache_destroy(dying->cache);
+	WRITE_ONCE(dying->gone, true);
+	while (!kthread_should_stop())
+		usleep_range(1000, 2000);
+	return 0;
+}
+
+/* Every byte is accounted for while a cache waits for its end, and after. */
+static void ledger_balances_meanwhile(struct kunit *test)
+{
+	struct pymt_heap *th = open_param(test);
+	struct dying dying = { .cache = pymt_cache(test, th->heap, SIZE) };
+	struct pymt_reader *r = have_pending(test, th, dying.cache, 300);
+	struct task_struct *task = kthread_run(destroy_cache, &dying, "destroy");
+	unsigned int looks = 0;
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
+	for (; !READ_ONCE(dying.gone); looks++) {
+		pymt_check(test, th);
+		usleep_range(1000, 2000);
+	}
+	kthread_stop(task);
+	KUNIT_EXPECT_GT(test, looks, 1);
+	pymt_end_reader(test, r);
+	pymt_check(test, th);
+}
+
 static void heap_waits_for_its_own(struct kunit *test)
 {
 	struct pymt_heap *th = open_param(test);
@@ -386,6 +423,7 @@ static struct kunit_case rcu_cases[] = {
 	KUNIT_CASE_SLOW(many),
 	KUNIT_CASE_PARAM(from_any_context, contexts_gen_params),
 	KUNIT_CASE_PARAM(cache_waits_for_its_own, kinds_gen_params),
+	KUNIT_CASE_PARAM(ledger_balances_meanwhile, kinds_gen_params),
 	KUNIT_CASE_PARAM(heap_waits_for_its_own, kinds_gen_params),
 	KUNIT_CASE_PARAM(reset_waits_for_its_own, kinds_gen_params),
 	KUNIT_CASE_PARAM(others_do_not_wait, kinds_gen_params),

@@ -169,9 +169,9 @@ EXPORT_SYMBOL_GPL(pym_cache_create);
 
 /**
  * pym_cache_detach_pools() - return every pool to its arena, live blocks or not
- * @cache: a cache that nobody uses
+ * @cache: a cache that nobody uses; pym_heap_reap() is due afterwards
  *
- * Context: Task context, no lock of ours held.
+ * Context: Task context, no lock of ours held but pym_registry.
  */
 void pym_cache_detach_pools(struct pym_cache *cache)
 {
@@ -196,7 +196,6 @@ void pym_cache_detach_pools(struct pym_cache *cache)
 		}
 		raw_spin_unlock_irqrestore(&cache->lock, flags);
 	} while (pool);
-	pym_heap_reap(cache->heap);
 }
 
 /**
@@ -263,16 +262,18 @@ void pym_cache_destroy(struct pym_cache *cache)
 		return;
 	}
 	pym_observer->cache_del(cache);
-	mutex_lock(&pym_registry);
-	list_del(&cache->node);
-	mutex_unlock(&pym_registry);
 	pym_cache_quiesce(cache);
 	live = cache->live - pym_front_cached(cache);
 	if (live)
 		pym_report(PYM_MISUSE_LEAK,
 			   "cache %s of heap %s destroyed with %lu live blocks; memory freed; caller %pS",
 			   cache->name, cache->heap->name, live, (void *)_RET_IP_);
+	/* At once, for who reads the ledger: pools are a cache's or an arena's. */
+	mutex_lock(&pym_registry);
+	list_del(&cache->node);
 	pym_cache_detach_pools(cache);
+	mutex_unlock(&pym_registry);
+	pym_heap_reap(cache->heap);
 	pym_cache_release(cache);
 }
 EXPORT_SYMBOL_GPL(pym_cache_destroy);

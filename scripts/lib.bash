@@ -66,18 +66,24 @@ no_status() {
 }
 
 # Only one process at a time works on <name> in the cache.
+lock_fds=()
 lock() {
+	local fd
 	mkdir -p "$PYM_CACHE"
-	exec {lock_fd}>"$PYM_CACHE/.lock-$1"
-	if ! flock -n "$lock_fd"; then
+	exec {fd}>"$PYM_CACHE/.lock-$1"
+	lock_fds+=("$fd")
+	if ! flock -n "$fd"; then
 		say "waiting for another run that is preparing $1 ..."
-		flock "$lock_fd"
+		flock "$fd"
 	fi
 }
 
-# lock files are inherited by children; long-lived ones should not hold them
+# The last one that was taken.  Lock files are inherited by children; long-lived ones
+# should not hold them.
 unlock() {
-	exec {lock_fd}>&-
+	local fd=${lock_fds[-1]}
+	exec {fd}>&-
+	unset 'lock_fds[-1]'
 }
 
 need() {

@@ -66,6 +66,23 @@ static void sizes_ramp_up(struct kunit *test)
 	pymt_give_many(cache, blocks, n);
 }
 
+/* In pages, whatever a pool has of them. */
+static void sizes_of_larger_pools_ramp_up(struct kunit *test)
+{
+	struct pymt_provider *provider = pymt_heap(test)->provider;
+	struct pym_cache *cache = pymt_cache(test, pymt_heap(test)->heap, 2048);
+	unsigned int n = (16 + 32 + 64 + 128 + 256 + 256) * PAGE_SIZE / 2048;
+	void **blocks = pymt_array(test, n);
+	int i;
+
+	pymt_take_many(test, cache, blocks, n);
+	KUNIT_EXPECT_EQ(test, pymt_calls(pymt_heap(test)), 6);
+	for (i = 0; i < 6; i++)
+		KUNIT_EXPECT_EQ(test, provider->size[i],
+				min(16 << i, PYM_ARENA_MAX_PAGES) * PAGE_SIZE);
+	pymt_give_many(cache, blocks, n);
+}
+
 static void one_call_per_arena(struct kunit *test)
 {
 	struct pym_cache *cache = cache_512(test);
@@ -94,6 +111,9 @@ static void arena_of_every_order(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, arena->order, order);
 		KUNIT_EXPECT_EQ(test, pymt_calls(pymt_heap(test)), order + 1);
 		KUNIT_EXPECT_EQ(test, provider->size[order], arena->npools * pym_pool_size(order));
+		KUNIT_EXPECT_EQ_MSG(test, provider->size[order],
+				    max(16 * PAGE_SIZE, pym_pool_size(order)),
+				    "one block must not cost more");
 		KUNIT_EXPECT_LE(test, arena->npools, pym_arena_pools(order));
 		KUNIT_EXPECT_LE(test, provider->size[order], PYM_ARENA_MAX_PAGES * PAGE_SIZE);
 		pym_cache_free(cache, block);
@@ -362,6 +382,7 @@ static void single_large_pool(struct kunit *test)
 
 static struct kunit_case arena_cases[] = {
 	KUNIT_CASE(sizes_ramp_up),
+	KUNIT_CASE(sizes_of_larger_pools_ramp_up),
 	KUNIT_CASE(one_call_per_arena),
 	KUNIT_CASE(arena_of_every_order),
 	KUNIT_CASE(fullest_first),

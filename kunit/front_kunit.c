@@ -234,15 +234,17 @@ static void indexed_heaps_too(struct kunit *test)
 
 static void within_the_limit(struct kunit *test)
 {
-	struct pym_heap_args args = { .limit_bytes = SZ_8K };
+	struct pym_heap_args args = { .limit_bytes = SZ_32K };
 	struct pym_heap *heap = pymt_open(test, PYMT_PAGES | PYMT_FRONTS, &args)->heap;
 	struct pym_heap_stats stats;
 	unsigned int i;
 
-	for (i = 0; i < 500; i++)
-		pym_free(pym_malloc(heap, 8 + i, GFP_KERNEL | __GFP_NOWARN));
+	/* Often enough for fronts, of which not all find room. */
+	for (i = 0; i < 1000; i++)
+		pym_free(pym_malloc(heap, 8 + i % 64, GFP_KERNEL | __GFP_NOWARN));
 	pymt_stats(test, heap, &stats);
-	KUNIT_EXPECT_LE(test, stats.high, SZ_8K);
+	KUNIT_EXPECT_LE(test, stats.high, args.limit_bytes);
+	KUNIT_EXPECT_LT_MSG(test, stats.failures, 1000, "some could be served");
 	KUNIT_EXPECT_EQ(test, stats.live, 0);
 }
 

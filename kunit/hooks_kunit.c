@@ -170,6 +170,43 @@ static void blocks_outlive_hooks(struct kunit *test)
 	KUNIT_EXPECT_EQ_MSG(test, spy->frees, 1, "the hooks are gone");
 }
 
+/*
+ * Does the fast path serve requests of @from to @to bytes and none beside them? Nor
+ * of 8, in a heap that has not been asked for them.
+ */
+static void expect_hot(struct kunit *test, struct pym_heap *heap, size_t from, size_t to, bool are)
+{
+	struct pym_front __percpu **hot = heap->head.hot;
+	size_t n;
+
+	for (n = from - 8; n <= to + 8; n += 8) {
+		bool is = hot[n / 8] != hot[1];
+
+		KUNIT_EXPECT_EQ_MSG(test, is, are && n >= from && n <= to, "%zu bytes", n);
+	}
+}
+
+/* A class of several sizes leaves the fast path and comes back with all of them. */
+static void every_size_of_a_class_is_hooked(struct kunit *test)
+{
+	struct pym_heap *heap = pymt_open(test, PYMT_PAGES | PYMT_FRONTS, NULL)->heap;
+	struct spy *spy;
+	size_t n;
+	int i;
+
+	expect_hot(test, heap, 632, 680, false);
+	for (i = 0; i < 64; i++)
+		pym_free(pymt_malloc(test, heap, 650));
+	expect_hot(test, heap, 632, 680, true);
+	spy = install(test, heap);
+	expect_hot(test, heap, 632, 680, false);
+	for (n = 625; n <= 680; n++)
+		pym_free(pymt_malloc(test, heap, n));
+	KUNIT_EXPECT_EQ(test, spy->mallocs, 680 - 624);
+	KUNIT_EXPECT_EQ(test, pym_heap_set_ops(heap, NULL), 0);
+	expect_hot(test, heap, 632, 680, true);
+}
+
 static void null_restores(struct kunit *test)
 {
 	struct pym_heap_ops before, after;
@@ -323,6 +360,7 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(realloc_of_null),
 	KUNIT_CASE(pass_through_is_hooked),
 	KUNIT_CASE(blocks_outlive_hooks),
+	KUNIT_CASE(every_size_of_a_class_is_hooked),
 	KUNIT_CASE(null_restores),
 	KUNIT_CASE(wrappers_nest),
 	KUNIT_CASE(missing_function),

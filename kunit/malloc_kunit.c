@@ -133,7 +133,7 @@ static void calloc_overflow(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, after.failures, before.failures + 1);
 }
 
-static const size_t calloc_sizes[] = { 1, 8, 100, 512, 513, 4000, 20000 };
+static const size_t calloc_sizes[] = { 1, 8, 100, 512, 513, 1000, 2048, 2049, 4000, 20000 };
 
 static void calloc_desc(const size_t *size, char *desc)
 {
@@ -161,6 +161,24 @@ static void calloc_zeroes(struct kunit *test)
 	pym_free(keep);
 }
 
+/* The same of blocks that a front has, and of which it is not known what is in them. */
+static void calloc_zeroes_from_front(struct kunit *test)
+{
+	size_t n = *(const size_t *)test->param_value;
+	struct pym_heap *heap = pymt_open(test, PYMT_PAGES | PYMT_FRONTS, NULL)->heap;
+	unsigned int i, bad = 0;
+	u8 *p;
+
+	for (i = 0; i < 64; i++) {
+		p = pym_calloc(heap, 1, n, GFP_KERNEL);
+		KUNIT_ASSERT_NOT_NULL(test, p);
+		bad += !!memchr_inv(p, 0, n);
+		memset(p, 0xff, pym_usable_size(p));
+		pym_free(p);
+	}
+	KUNIT_EXPECT_EQ_MSG(test, bad, 0, "blocks that were not zeroed");
+}
+
 static void malloc_with_zero_flag(struct kunit *test)
 {
 	void *keep = pymt_malloc(test, heap_of(test), 90);
@@ -178,48 +196,99 @@ static void malloc_with_zero_flag(struct kunit *test)
 /* ------------------------------------------------------- pass-through ---- */
 
 static const size_t large_sizes[] = {
-	513, 1000, 1024, 4096, 4097, 8192, 8193, 70000, 262144, 5 * 1024 * 1024,
+	2049, 3000, 4096, 4097, 8192, 8193, 70000, 262144, 5 * 1024 * 1024,
 };
 
 KUNIT_ARRAY_PARAM(large, large_sizes, calloc_desc);
 
 /* All of it can be used, and all of it is accounted. */
-static void pass_through(struct kunit *test)
+static void pass_through_heap(struct kunit *test, struct pymt_heap *th, size_t n)
 {
-	size_t n = *(const size_t *)test->param_value;
 	struct pym_heap_stats before, during, after;
 	void *p;
 
-	pymt_stats(test, heap_of(test), &before);
-	p = pymt_malloc(test, heap_of(test), n);
+	pymt_stats(test, th->heap, &before);
+	p = pymt_malloc(test, th->heap, n);
 	memset(p, 0x3c, pym_usable_size(p));
-	pymt_stats(test, heap_of(test), &during);
+	pymt_stats(test, th->heap, &during);
 	KUNIT_EXPECT_GE(test, pym_usable_size(p), n);
 	KUNIT_EXPECT_GE(test, during.pass_through, pym_usable_size(p));
 	KUNIT_EXPECT_LT_MSG(test, during.pass_through, 2 * n + PAGE_SIZE, "rounded, no more");
 	KUNIT_EXPECT_GT_MSG(test, during.metadata, before.metadata, "its record is accounted");
 	KUNIT_EXPECT_EQ(test, during.live, 1);
 	KUNIT_EXPECT_EQ(test, during.pass_through_live, 1);
-	KUNIT_EXPECT_EQ_MSG(test, pymt_calls(pymt_heap(test)), 0, "the provider has no part in it");
-	pymt_check(test, pymt_heap(test));
+	KUNIT_EXPECT_EQ_MSG(test, pymt_calls(th), 0, "the provider has no part in it");
+	pymt_check(test, th);
 	pym_free(p);
-	pymt_stats(test, heap_of(test), &after);
+	pymt_stats(test, th->heap, &after);
 	pymt_expect_same(test, &before, &after);
 }
 
-static void threshold(struct kunit *test)
+static void pass_through(struct kunit *test)
 {
-	void *small = pymt_malloc(test, heap_of(test), PYM_SMALL_MAX);
-	void *large = pymt_malloc(test, heap_of(test), PYM_SMALL_MAX + 1);
+	pass_through_heap(test, pymt_heap(test), *(const size_t *)test->param_value);
+}
+
+static const size_t above_cpython[] = { 513, 600, 1000, 1024, 2048, 2049 };
+
+KUNIT_ARRAY_PARAM(above_cpython, above_cpython, calloc_desc);
+
+/* The same in a heap with CPython's threshold. */
+static void pass_through_as_in_cpython(struct kunit *test)
+{
+	struct pym_heap_args args = { .small_max = 512 };
+
+	pass_through_heap(test, pymt_open(test, PYMT_SPLIT, &args),
+			  *(const size_t *)test->param_value);
+}
+
+static const size_t thresholds[] = { 64, 72, 504, 512, 520, 600, 1016, 1024, 2040, 2048 };
+
+KUNIT_ARRAY_PARAM(thresholds, thresholds, calloc_desc);
+
+static void expect_threshold(struct kunit *test, struct pym_heap *heap, size_t small_max)
+{
+	void *small = pymt_malloc(test, heap, small_max);
+	void *large = pymt_malloc(test, heap, small_max + 1);
 	struct pym_heap_stats stats;
 
-	pymt_stats(test, heap_of(test), &stats);
+	pymt_stats(test, heap, &stats);
 	KUNIT_EXPECT_EQ(test, stats.live, 2);
 	KUNIT_EXPECT_EQ(test, stats.pass_through_live, 1);
-	KUNIT_EXPECT_EQ(test, stats.in_blocks, PYM_SMALL_MAX);
+	KUNIT_EXPECT_EQ(test, stats.in_blocks, pym_usable_size(small));
 	KUNIT_EXPECT_TRUE(test, pymt_pool(test, small)->owner->is_class);
+	KUNIT_EXPECT_PTR_EQ(test, pym_owner(large), heap);
 	pym_free(small);
 	pym_free(large);
+}
+
+/* The last size that is pooled, and the next one, which may be of the same class. */
+static void threshold(struct kunit *test)
+{
+	struct pym_heap_args args = { .small_max = *(const size_t *)test->param_value };
+
+	expect_threshold(test, pymt_open(test, PYMT_SPLIT, &args)->heap, args.small_max);
+}
+
+/* The same where the fast path serves the class. */
+static void threshold_of_fast_path(struct kunit *test)
+{
+	struct pym_heap_args args = { .small_max = *(const size_t *)test->param_value };
+	struct pym_heap *heap = pymt_open(test, PYMT_PAGES | PYMT_FRONTS, &args)->heap;
+	struct pym_cache_stats stats;
+	int i;
+
+	for (i = 0; i < 64; i++)
+		pym_free(pymt_malloc(test, heap, args.small_max));
+	pym_cache_stats(heap->class[pym_size_to_class(args.small_max)], &stats);
+	KUNIT_EXPECT_GT_MSG(test, stats.cached, 0, "the fronts are in use");
+	expect_threshold(test, heap, args.small_max);
+}
+
+static void default_threshold(struct kunit *test)
+{
+	KUNIT_EXPECT_EQ(test, pym_default_heap->small_max, PYM_SMALL_MAX);
+	expect_threshold(test, heap_of(test), PYM_SMALL_MAX);
 }
 
 /* ------------------------------------------------ usable size, owner ---- */
@@ -332,9 +401,13 @@ static struct kunit_case malloc_cases[] = {
 	KUNIT_CASE_PARAM(impossible_sizes, impossible_gen_params),
 	KUNIT_CASE_PARAM(calloc_overflow, overflows_gen_params),
 	KUNIT_CASE_PARAM(calloc_zeroes, calloc_gen_params),
+	KUNIT_CASE_PARAM(calloc_zeroes_from_front, calloc_gen_params),
 	KUNIT_CASE(malloc_with_zero_flag),
 	KUNIT_CASE_PARAM(pass_through, large_gen_params),
-	KUNIT_CASE(threshold),
+	KUNIT_CASE_PARAM(pass_through_as_in_cpython, above_cpython_gen_params),
+	KUNIT_CASE_PARAM(threshold, thresholds_gen_params),
+	KUNIT_CASE_PARAM(threshold_of_fast_path, thresholds_gen_params),
+	KUNIT_CASE(default_threshold),
 	KUNIT_CASE(usable_size),
 	KUNIT_CASE(owner),
 	KUNIT_CASE(typed_new),

@@ -114,9 +114,13 @@ static size_t random_size(struct model *m)
 	size_t n;
 
 	if (below(m, 100) < m->large_percent)
-		return PYM_SMALL_MAX + 1 + below(m, 2000 - PYM_SMALL_MAX);
-	/* Every size, or few classes: walking 64 of them at every step takes long. */
-	n = below(m, PYM_SMALL_MAX / m->step_size + 1) * m->step_size;
+		return PYM_SMALL_MAX + 1 + below(m, PYM_SMALL_MAX);
+	/*
+	 * Every size, or few classes: walking all of them at every step takes long. Half
+	 * of the requests are of those that are 8 bytes apart.
+	 */
+	n = below(m, 2) ? PYM_FINE_MAX : PYM_SMALL_MAX;
+	n = below(m, n / m->step_size + 1) * m->step_size;
 	return n - min_t(size_t, n, below(m, 8));
 }
 

@@ -4,17 +4,36 @@
  */
 #include "fixture.h"
 
+/* Above the classes that are 8 bytes apart, as the documentation has them. */
+static const u16 coarse[] = {
+	544, 584, 624, 680, 744, 816, 904, 1024,
+	1088, 1168, 1256, 1360, 1488, 1632, 1816, 2048,
+};
+
+#define FINE_MAX	512
+
+/* What a request must be served with. */
+static size_t size_for(size_t n)
+{
+	unsigned int i;
+
+	if (n <= FINE_MAX)
+		return max(round_up(n, 8), 8);
+	for (i = 0; i < ARRAY_SIZE(coarse); i++)
+		if (n <= coarse[i])
+			return coarse[i];
+	return 0;
+}
+
 static void request_to_class(struct kunit *test)
 {
 	unsigned int bad = 0;
 	size_t n;
 
-	KUNIT_EXPECT_EQ(test, pym_size_to_class(0), 0);
-	for (n = 1; n <= PYM_SMALL_MAX; n++) {
+	for (n = 0; n <= PYM_SMALL_MAX; n++) {
 		size_t size = pym_class_to_size(pym_size_to_class(n));
 
-		/* The smallest multiple of 8 that is enough. */
-		if (size < n || size - n >= 8 || size % 8) {
+		if (size != size_for(n)) {
 			kunit_err(test, "request of %zu bytes gets a block of %zu\n", n, size);
 			bad++;
 		}
@@ -26,14 +45,30 @@ static void class_boundaries(struct kunit *test)
 {
 	unsigned int class;
 
-	KUNIT_EXPECT_EQ(test, PYM_NR_CLASSES, 64);
+	KUNIT_EXPECT_EQ(test, PYM_NR_CLASSES, FINE_MAX / 8 + ARRAY_SIZE(coarse));
 	KUNIT_EXPECT_EQ(test, pym_class_to_size(PYM_NR_CLASSES - 1), PYM_SMALL_MAX);
 	for (class = 0; class < PYM_NR_CLASSES; class++) {
 		size_t size = pym_class_to_size(class);
 
-		KUNIT_ASSERT_EQ(test, size, 8 * (class + 1));
+		KUNIT_ASSERT_EQ(test, size, class < FINE_MAX / 8 ? 8 * (class + 1) :
+						    coarse[class - FINE_MAX / 8]);
 		KUNIT_ASSERT_EQ(test, pym_size_to_class(size), class);
 		KUNIT_ASSERT_EQ(test, pym_size_to_class(size + 1), class + 1);
+	}
+}
+
+/* Of the classes beyond 8-byte steps: what a request and a pool can lose. */
+static void coarse_classes_waste_little(struct kunit *test)
+{
+	unsigned int class;
+
+	for (class = FINE_MAX / 8; class < PYM_NR_CLASSES; class++) {
+		size_t size = pym_class_to_size(class), below = pym_class_to_size(class - 1);
+		unsigned int order = pym_stride_to_order(size);
+		size_t tail = pym_pool_size(order) - pym_pool_capacity(size, order) * size;
+
+		KUNIT_EXPECT_LE_MSG(test, 100 * tail, pym_pool_size(order), "class %zu", size);
+		KUNIT_EXPECT_LT_MSG(test, 100 * size, 114 * (below + 1), "class %zu", size);
 	}
 }
 
@@ -51,7 +86,7 @@ static void class_alignment(struct kunit *test)
 	}
 }
 
-/* What a request really gets, against the arithmetic; 513 passes through. */
+/* What a request really gets, against the table; what is above it passes through. */
 static void request_gets_its_class(struct kunit *test)
 {
 	struct pym_heap *heap = pymt_heap(test)->heap;
@@ -64,7 +99,7 @@ static void request_gets_its_class(struct kunit *test)
 		bool ok;
 
 		if (n <= PYM_SMALL_MAX)
-			ok = usable == max(round_up(n, 8), 8) &&
+			ok = usable == size_for(n) &&
 			     IS_ALIGNED((unsigned long)p, pym_natural_align(usable));
 		else
 			ok = usable >= n && IS_ALIGNED((unsigned long)p, 8);
@@ -207,7 +242,7 @@ static void slot_test_is_exact(struct kunit *test)
 	unsigned long bad = 0;
 	size_t stride, offset;
 
-	for (stride = PYM_ALIGN; stride <= PYM_SMALL_MAX; stride += PYM_ALIGN)
+	for (stride = PYM_ALIGN; !pym_stride_to_order(stride); stride += PYM_ALIGN)
 		for (offset = 0; offset < PAGE_SIZE; offset++)
 			bad += slot_test_wrong(stride, pym_pool_capacity(stride, 0), offset);
 	KUNIT_EXPECT_EQ_MSG(test, bad, 0, "in pools of one page");
@@ -228,6 +263,7 @@ static void slot_test_is_exact(struct kunit *test)
 static struct kunit_case sizeclass_cases[] = {
 	KUNIT_CASE(request_to_class),
 	KUNIT_CASE(class_boundaries),
+	KUNIT_CASE(coarse_classes_waste_little),
 	KUNIT_CASE(class_alignment),
 	KUNIT_CASE(request_gets_its_class),
 	KUNIT_CASE(power_of_two_blocks_aligned),

@@ -113,7 +113,7 @@ static struct head *take(struct shared *shared, struct rnd_state *rnd, gfp_t gfp
 						     below(rnd, 2) ? NUMA_NO_NODE : any_node(rnd));
 	} else {
 		cache = NR_CACHES;
-		size = sizeof(*block) + below(rnd, below(rnd, 16) ? 200 : 1500);
+		size = sizeof(*block) + below(rnd, below(rnd, 16) ? 200 : 3000);
 		/* An interrupt could not have what passes through given on RT. */
 		if (!gfpflags_allow_blocking(gfp))
 			size = min_t(u16, size, PYM_SMALL_MAX);

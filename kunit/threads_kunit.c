@@ -78,7 +78,7 @@ static struct head *take(struct worker *w)
 		block = pym_cache_alloc(w->shared->cache[cache], GFP_KERNEL);
 	} else {
 		cache = NR_CACHES;
-		size = sizeof(*block) + below(w, below(w, 16) ? 500 : 1500);
+		size = sizeof(*block) + below(w, below(w, 16) ? 500 : 3000);
 		block = pym_malloc(w->shared->th->heap, size, GFP_KERNEL);
 	}
 	if (!block)

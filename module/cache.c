@@ -35,34 +35,41 @@ static void init_cache(struct pym_cache *cache, struct pym_heap *heap, size_t si
 	INIT_LIST_HEAD(&cache->node);
 }
 
+/* Where pym_malloc() looks for each size that the class serves in its heap. */
+static void set_hot(struct pym_cache *cache, struct pym_front __percpu *front)
+{
+	struct pym_heap *heap = cache->heap;
+	unsigned int class = pym_size_to_class(cache->size);
+	/* Requests of 0 bytes are served as one of 1. */
+	size_t i = class ? pym_class_to_size(class - 1) / PYM_ALIGN + 1 : 0;
+
+	for (; i <= min(cache->size, heap->small_max) / PYM_ALIGN; i++)
+		WRITE_ONCE(heap->head.hot[i], front);
+}
+
 /**
  * pym_class_publish() - let pym_malloc() use a class without more ado, if it may
- * @heap: the heap
- * @class: which
+ * @cache: the class
+ * @n: bytes of a request that it serves in its heap
  *
  * Context: Any.
  */
-void pym_class_publish(struct pym_heap *heap, unsigned int class)
+void pym_class_publish(struct pym_cache *cache, size_t n)
 {
-	struct pym_cache *cache = READ_ONCE(heap->class[class]);
-	struct pym_front __percpu **hot = heap->head.hot;
+	struct pym_heap *heap = cache->heap;
 	struct pym_front __percpu *front;
 
-	if (!cache || READ_ONCE(heap->hooked))
+	if (READ_ONCE(heap->hooked))
 		return;
 	pym_front_publish(cache);
 	front = READ_ONCE(cache->head.front);
-	if (READ_ONCE(hot[class + 1]) == front)
+	if (READ_ONCE(heap->head.hot[DIV_ROUND_UP(n, PYM_ALIGN)]) == front)
 		return;
-	/* Requests of 0 bytes are served as one of 1. */
-	if (!class)
-		WRITE_ONCE(hot[0], front);
+	set_hot(cache, front);
 	/* Pairs with hide_classes(): it sees the front, or we see its flag. */
-	smp_store_mb(hot[class + 1], front);
-	if (READ_ONCE(heap->hooked)) {
-		WRITE_ONCE(hot[class ? class + 1 : 0], &pym_no_front);
-		WRITE_ONCE(hot[class + 1], &pym_no_front);
-	}
+	smp_mb();
+	if (READ_ONCE(heap->hooked))
+		set_hot(cache, &pym_no_front);
 }
 
 /**

@@ -342,7 +342,7 @@ static int arenas_show(struct seq_file *m, void *unused)
 DEFINE_SHOW_ATTRIBUTE(arenas);
 
 static const char class_letters[] =
-	"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ@%*";
+	"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ@%!$&()+/:;<=>?[]^*";
 static_assert(sizeof(class_letters) == PYM_NR_CLASSES + 2);
 
 static void show_map_row(struct seq_file *m, struct pym_arena *arena, const struct cell *cells)
@@ -376,7 +376,8 @@ static int map_show(struct seq_file *m, void *unused)
 {
 	header(m, "map");
 	seq_puts(m, "# two characters a pool: what is in it, and how full it is (0-9: tenths, #: full)\n");
-	seq_puts(m, "# 0-9 a-z A-Z @ %: size class, 8 bytes a step from 8; *: a cache; ..: virgin; --: empty; ~~: absent\n");
+	seq_puts(m, "# 0-9 a-z A-Z @ %: size class, 8 bytes a step from 8 to 512; then !$&()+/: to 1024, ;<=>?[]^ to 2048\n");
+	seq_puts(m, "# *: a cache; ..: virgin; --: empty; ~~: absent\n");
 	seq_printf(m, "#%-19s %7s %8s %s\n", "heap", "arena", "poolsize", "pools");
 	visit_arenas(m, show_map_row);
 	return 0;
@@ -413,6 +414,7 @@ static int heap_stats_show(struct seq_file *m, void *unused)
 	seq_puts(m, "# bounds\n");
 	show_value(m, "high", s.high);
 	show_value(m, "limit", s.limit);
+	show_value(m, "small_max", heap->small_max);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(heap_stats);

@@ -6,8 +6,8 @@
 #include <linux/slab.h>
 #include "internal.h"
 
-/* The first arena of an order has this many pools; the next twice, then four times. */
-#define FIRST_ARENA_POOLS	16
+/* The first arena of an order has this many pages; the next twice, then four times, ... */
+#define FIRST_ARENA_PAGES	16
 
 /* The order's descriptor, made on first use. Returns it or ERR_PTR(). */
 static struct pym_order *get_pool_order(struct pym_heap *heap, unsigned int nr, int nid,
@@ -268,11 +268,13 @@ static int grow_node(struct pym_heap *heap, unsigned int nr, gfp_t gfp, int nid)
 	unsigned int npools = pym_arena_pools(nr);
 	gfp_t first = opportunistic(heap, gfp);
 	struct pym_order *order;
+	unsigned int pages;
 
 	order = get_pool_order(heap, nr, nid, gfp);
 	if (IS_ERR(order))
 		return PTR_ERR(order);
-	npools = min(npools, FIRST_ARENA_POOLS << min(READ_ONCE(order->nr_arenas), 2U));
+	pages = FIRST_ARENA_PAGES << min(READ_ONCE(order->nr_arenas), 4U);
+	npools = clamp(pages >> nr, 1U, npools);
 
 	if (!(heap->provider->flags & PYM_PROVIDER_SPLIT)) {
 		for (; npools > 1; npools /= 2)

@@ -6,6 +6,7 @@
 #include <linux/ctype.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <linux/stringify.h>
 #include "internal.h"
 
 /* Every heap, the caches of each, and their names. */
@@ -17,6 +18,9 @@ struct pym_heap *pym_default_heap;
 EXPORT_SYMBOL_GPL(pym_default_heap);
 
 const struct pym_observer *pym_observer;
+
+/* A heap that pools less than this is not worth its name. */
+#define SMALL_MAX_MIN	64
 
 #define PROVIDER_FLAGS	(PYM_PROVIDER_ATOMIC | PYM_PROVIDER_SPLIT | PYM_PROVIDER_ZEROED)
 
@@ -74,12 +78,20 @@ void pym_limit_hit(struct pym_heap *heap, size_t wanted)
 
 /* --------------------------------------------------------------- create -- */
 
+static bool small_max_ok(unsigned int n)
+{
+	return !n || (n >= SMALL_MAX_MIN && n <= PYM_SMALL_MAX && !(n % PYM_ALIGN));
+}
+
 static const char *heap_args_error(const struct pym_heap_args *args)
 {
 	const struct pym_provider_ops *provider = args->provider;
 
 	if (args->flags & ~PYM_HEAP_NO_FRONTS)
 		return "unknown flags";
+	if (!small_max_ok(args->small_max))
+		return "small_max is not a multiple of 8 in " __stringify(SMALL_MAX_MIN) ".."
+		       __stringify(PYM_SMALL_MAX);
 	if (!provider)
 		return NULL;
 	if (!provider->alloc || !provider->free || !provider->name)
@@ -128,6 +140,7 @@ struct pym_heap *pym_heap_create(const char *name, const struct pym_heap_args *a
 	heap->provider = args->provider ?: &pym_provider_pages;
 	heap->provider_ctx = args->provider_ctx;
 	heap->flags = args->flags;
+	heap->small_max = args->small_max ?: PYM_SMALL_MAX;
 	heap->limit = args->limit_bytes;
 	heap->on_limit = args->on_limit;
 	heap->on_limit_ctx = args->on_limit_ctx;

@@ -191,8 +191,11 @@
  *   O(1), fewer invariants.
  * - An arena may have holes (ABSENT pools): without a high-order block an arena
  *   is populated pool by pool, so fragmentation never fails an allocation.
- * - First arenas are small (16 pools, then 32, then 64): a heap with one block
+ * - First arenas are small (16 pages, then 32, then 64): a heap with one block
  *   must not cost 256 KiB.
+ * - Classes go on to 2 KiB in larger steps, see sizeclass.h: above 512 bytes kmalloc()
+ *   rounds up most, and a block that passes through needs a record. CPython's threshold
+ *   is an option of the heap.
  * - Ownership is proved through struct page or the index, never by reading
  *   memory that may be somebody else's.
  * - Within a cache the fullest pool gives first, to within a factor of two; CPython
@@ -462,7 +465,7 @@ void pym_rcu_exit(void);
 /* -------------------------------------------------------------- cache.c -- */
 
 struct pym_cache *pym_class_cache(struct pym_heap *heap, unsigned int class, gfp_t gfp);
-void pym_class_publish(struct pym_heap *heap, unsigned int class);
+void pym_class_publish(struct pym_cache *cache, size_t n);
 void pym_cache_quiesce(struct pym_cache *cache);
 void pym_cache_count(struct pym_cache *cache, struct pym_cache_stats *stats);
 void pym_cache_detach_pools(struct pym_cache *cache);

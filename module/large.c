@@ -64,7 +64,7 @@ static size_t record_bytes(void)
 }
 
 /**
- * pym_large_alloc() - serve a request above PYM_SMALL_MAX
+ * pym_large_alloc() - serve a request above the heap's small_max
  * @heap: the heap
  * @n: bytes, at most INT_MAX
  * @gfp: allocation flags, checked

@@ -14,6 +14,20 @@
 /* kvmalloc() takes no more, and an int's worth is what its callers expect. */
 #define LARGEST_REQUEST	((size_t)INT_MAX)
 
+/*
+ * pym_size_to_class() of as many words as the index says, which would divide. Written
+ * once, before there is a heap.
+ */
+static u8 class_of_words[PYM_SMALL_MAX / PYM_ALIGN + 1] __ro_after_init;
+static_assert(PYM_NR_CLASSES <= U8_MAX);
+
+static __always_inline unsigned int class_of_size(size_t n)
+{
+	const u8 *class = class_of_words;	/* by a pointer: no bounds */
+
+	return class[DIV_ROUND_UP(n, PYM_ALIGN)];
+}
+
 struct pym_hooks {
 	struct pym_heap_ops ops;
 };
@@ -53,7 +67,7 @@ static noinline void *malloc_unhooked(struct pym_heap *heap, size_t n, gfp_t gfp
 
 	if (!pym_gfp_ok(gfp, ip))
 		return NULL;
-	if (n > PYM_SMALL_MAX) {
+	if (n > heap->small_max) {
 		if (in_nmi())
 			return NULL;
 		if (n > LARGEST_REQUEST)
@@ -61,7 +75,7 @@ static noinline void *malloc_unhooked(struct pym_heap *heap, size_t n, gfp_t gfp
 		p = pym_large_alloc(heap, n, gfp);
 		return IS_ERR(p) ? fail(heap, PTR_ERR(p), n) : p;
 	}
-	class = pym_size_to_class(n);
+	class = class_of_size(n);
 	cache = READ_ONCE(heap->class[class]);
 	if (unlikely(!cache)) {
 		if (in_nmi())
@@ -70,7 +84,7 @@ static noinline void *malloc_unhooked(struct pym_heap *heap, size_t n, gfp_t gfp
 		if (IS_ERR(cache))
 			return fail(heap, PTR_ERR(cache), pym_cache_bytes());
 	}
-	pym_class_publish(heap, class);
+	pym_class_publish(cache, n);
 	return pym_alloc_slow(cache, gfp, ip);
 }
 
@@ -96,7 +110,7 @@ static noinline notrace void *malloc_finish(struct pym_heap *heap, size_t n, gfp
 	/* A heap that gives from a front has the class, and keeps it. By a pointer: no bounds. */
 	struct pym_cache **class = heap->class;
 
-	return pym_alloc_finish(class[pym_size_to_class(n)], gfp, slot, ip);
+	return pym_alloc_finish(class[class_of_size(n)], gfp, slot, ip);
 }
 void *__pym_malloc_finish(struct pym_heap *heap, size_t n, gfp_t gfp, void *slot)
 {
@@ -145,8 +159,8 @@ static noinline void free_unhooked(const void *p, unsigned long ip)
 			   offset, (void *)ip);
 	else
 		pym_report(PYM_MISUSE_FOREIGN,
-			   "not a block of ours, or one above %d bytes that is free already; nothing changed; caller %pS",
-			   PYM_SMALL_MAX, (void *)ip);
+			   "not a block of ours, or one that passed through and is free already; nothing changed; caller %pS",
+			   (void *)ip);
 }
 
 static void hooked_free(const void *p, unsigned long ip);
@@ -232,7 +246,7 @@ static bool stays(size_t n, const struct block *block)
 		return false;
 	if (4 * n > 3 * block->size)
 		return true;
-	return block->owner && pym_size_to_class(n) == pym_size_to_class(block->size);
+	return block->owner && class_of_size(n) == class_of_size(block->size);
 }
 
 static void *realloc_unhooked(struct pym_heap *heap, void *p, size_t n, gfp_t gfp,
@@ -346,11 +360,15 @@ static void hide_classes(struct pym_heap *heap)
 
 static void show_classes(struct pym_heap *heap)
 {
+	struct pym_cache *cache;
 	unsigned int i;
 
 	WRITE_ONCE(heap->hooked, false);
-	for (i = 0; i < PYM_NR_CLASSES; i++)
-		pym_class_publish(heap, i);
+	for (i = 0; i < PYM_NR_CLASSES; i++) {
+		cache = READ_ONCE(heap->class[i]);
+		if (cache)
+			pym_class_publish(cache, min(cache->size, heap->small_max));
+	}
 }
 
 static void replace_hooks(struct pym_heap *heap, struct pym_hooks *hooks)
@@ -522,14 +540,17 @@ EXPORT_SYMBOL_GPL(pym_realloc);
 static DEFINE_PER_CPU(unsigned long, recent_word);
 
 /**
- * pym_malloc_init() - begin with a word that no page has
+ * pym_malloc_init() - the class of every size; and a word that no page has
  *
  * Context: Before the first heap is made, after pym_provider_init().
  */
 void pym_malloc_init(void)
 {
+	size_t n;
 	int cpu;
 
+	for (n = 0; n <= PYM_SMALL_MAX; n += PYM_ALIGN)
+		class_of_words[n / PYM_ALIGN] = pym_size_to_class(n);
 	/* Of no class: should a page have it, then NULL is what it leads to. */
 	for_each_possible_cpu(cpu)
 		per_cpu(recent_word, cpu) = pym_direct.secret;

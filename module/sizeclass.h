@@ -15,7 +15,6 @@
 
 #define PYM_ALIGN_SHIFT		3
 #define PYM_ALIGN		8UL
-#define PYM_NR_CLASSES		(PYM_SMALL_MAX >> PYM_ALIGN_SHIFT)
 
 /*
  * A pool holds at least this many blocks, and is the smallest power-of-two
@@ -23,6 +22,25 @@
  */
 #define PYM_POOL_MIN_BLOCKS	8
 #define PYM_NR_ORDERS		7
+
+/*
+ * Size classes are 8 bytes apart up to PYM_FINE_MAX. Above, they are the sizes of
+ * which 15, 14, ... 8 make a pool, whose size doubles as theirs does:
+ *
+ *	544  584  624  680  744  816  904 1024		in 8 KiB
+ *	1088 1168 1256 1360 1488 1632 1816 2048		in 16 KiB
+ *
+ * So what a block is rounded up by is all that is lost, 5 % on average: a pool's
+ * tail is 1 % at most. Steps of 1/16 would round up by half of that, but their pools
+ * would have tails of 5 %, or be larger, and twice as many of them be half empty.
+ */
+#define PYM_FINE_MAX		512
+#define PYM_NR_FINE		(PYM_FINE_MAX >> PYM_ALIGN_SHIFT)
+#define PYM_NR_CLASSES \
+	(PYM_NR_FINE + PYM_POOL_MIN_BLOCKS * ilog2(PYM_SMALL_MAX / PYM_FINE_MAX))
+
+/* Bytes that the classes after PYM_FINE_MAX << n divide. */
+#define PYM_CLASS_POOL(n)	((size_t)2 * PYM_POOL_MIN_BLOCKS * PYM_FINE_MAX << (n))
 
 /* More blocks than this do not occur: 8-byte blocks in a one-page pool. */
 #define PYM_POOL_MAX_BLOCKS	(PAGE_SIZE >> PYM_ALIGN_SHIFT)
@@ -32,19 +50,33 @@
 #define PYM_ARENA_MAX_PAGES	256
 
 static_assert(PYM_ALIGN >> PYM_ALIGN_SHIFT == 1);
+static_assert(PYM_SMALL_MAX == PYM_FINE_MAX << ilog2(PYM_SMALL_MAX / PYM_FINE_MAX));
 static_assert((PAGE_SIZE << (PYM_NR_ORDERS - 1)) >=
 	      (unsigned long)PYM_CACHE_MAX_SIZE * PYM_POOL_MIN_BLOCKS);
 
 /* Class of a request of 0..PYM_SMALL_MAX bytes; 0 bytes are served as 1. */
-static inline size_t pym_size_to_class(size_t n)
+static inline unsigned int pym_size_to_class(size_t n)
 {
-	return (n - (n != 0)) >> PYM_ALIGN_SHIFT;
+	unsigned int doubling, fit;
+
+	if (n <= PYM_FINE_MAX)
+		return (n - (n != 0)) >> PYM_ALIGN_SHIFT;
+	doubling = ilog2((n - 1) / PYM_FINE_MAX);
+	fit = PYM_CLASS_POOL(doubling) / ALIGN(n, PYM_ALIGN);
+	return PYM_NR_FINE + (doubling + 2) * PYM_POOL_MIN_BLOCKS - 1 - fit;
 }
 
 /* Block size of a class, bytes. */
 static inline size_t pym_class_to_size(unsigned int class)
 {
-	return ((size_t)class + 1) << PYM_ALIGN_SHIFT;
+	unsigned int doubling, step;
+
+	if (class < PYM_NR_FINE)
+		return ((size_t)class + 1) << PYM_ALIGN_SHIFT;
+	doubling = (class - PYM_NR_FINE) / PYM_POOL_MIN_BLOCKS;
+	step = (class - PYM_NR_FINE) % PYM_POOL_MIN_BLOCKS;
+	return ALIGN_DOWN(PYM_CLASS_POOL(doubling) / (2 * PYM_POOL_MIN_BLOCKS - 1 - step),
+			  PYM_ALIGN);
 }
 
 /*

@@ -205,6 +205,7 @@ struct pym_heap {
 	const struct pym_provider_ops *provider;
 	void *provider_ctx;
 	unsigned int flags;		/* PYM_HEAP_* */
+	unsigned int small_max;		/* larger requests pass through */
 	void (*on_limit)(struct pym_heap *heap, size_t wanted, void *ctx);
 	void *on_limit_ctx;
 
@@ -267,7 +268,6 @@ static inline size_t pym_heap_bytes(void)
 }
 
 static_assert(!offsetof(struct pym_heap, head));
-static_assert(sizeof(struct pym_heap_head) == (PYM_NR_CLASSES + 1) * sizeof(void *));
 
 /* One pass-through block. Guarded by its shard's lock; list by heap->lock. */
 struct pym_large {

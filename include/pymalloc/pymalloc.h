@@ -34,8 +34,13 @@
  * What is held, where and why is shown in /sys/kernel/debug/pymalloc/.
  */
 
-/** PYM_SMALL_MAX - largest pym_malloc() request, in bytes, served from pools */
-#define PYM_SMALL_MAX		512
+/**
+ * PYM_SMALL_MAX - largest pym_malloc() request, in bytes, served from pools
+ *
+ * Size classes are 8 bytes apart up to 512, as CPython's threshold is; above, each is
+ * 6 to 13 % more than the one before. A heap can have less: see &struct pym_heap_args.
+ */
+#define PYM_SMALL_MAX		2048
 
 /** PYM_CACHE_MAX_SIZE - largest block of a cache, in bytes, alignment included */
 #define PYM_CACHE_MAX_SIZE	(32 * 1024)
@@ -127,6 +132,9 @@ extern const struct pym_provider_ops pym_provider_vmalloc;
  * @limit_bytes: hard limit on bytes held: pools, metadata and pass-through;
  *	0 for none
  * @flags: PYM_HEAP_* bits
+ * @small_max: largest pym_malloc() request served from pools, a multiple of 8 in
+ *	64..PYM_SMALL_MAX; 0 for PYM_SMALL_MAX. Above 512, pools take 8 or 16 KiB in one
+ *	piece. CPython has 512
  * @on_limit: called once for every request that fails because of the limit, in
  *	the context of that request and with no lock held; may free blocks. @wanted
  *	is the number of bytes the heap would have had to obtain
@@ -137,6 +145,7 @@ struct pym_heap_args {
 	void *provider_ctx;
 	size_t limit_bytes;
 	unsigned int flags;
+	unsigned int small_max;
 	void (*on_limit)(struct pym_heap *heap, size_t wanted, void *ctx);
 	void *on_limit_ctx;
 };
@@ -152,7 +161,7 @@ struct pym_heap_args {
  * @virgin: blocks never handed out, in pools in use, and pools never used
  * @empty_pools: pools used before, now without a block
  * @metadata: descriptors, bitmaps, index
- * @pass_through: requests above PYM_SMALL_MAX, as the kernel rounds them
+ * @pass_through: requests above the heap's small_max, as the kernel rounds them
  * @in_flight: obtained or being given back at this moment
  * @high: highest value @held ever had
  * @arenas: number of arenas
@@ -485,12 +494,12 @@ void pym_cache_stats(struct pym_cache *cache, struct pym_cache_stats *stats);
  * @n: bytes; 0 gives a distinct block that must be freed
  * @gfp: allocation flags, as for pym_cache_alloc()
  *
- * Requests above PYM_SMALL_MAX pass through to kvmalloc() and belong to the
- * heap all the same.
+ * Requests above PYM_SMALL_MAX, or what the heap has been given instead, pass
+ * through to kvmalloc() and belong to the heap all the same.
  *
- * Context: as pym_cache_alloc(). Above PYM_SMALL_MAX not in an NMI.
+ * Context: as pym_cache_alloc(). What passes through does not in an NMI.
  * Return: memory aligned to 8 bytes (powers of two up to PYM_SMALL_MAX: to
- * their size), or NULL.
+ * their size, whatever the heap's small_max), or NULL.
  */
 static __always_inline void *pym_malloc(struct pym_heap *heap, size_t n, gfp_t gfp)
 {

@@ -6,12 +6,17 @@
  * the heap counts such moves and the ledger is made again if there was one. On a
  * heap that never rests, no pool is let move meanwhile.
  */
+#include <linux/delay.h>
 #include <linux/sched.h>
 #include "internal.h"
 
-/* Attempts before pools are stopped, and to do so. */
+/*
+ * Attempts before pools are stopped, and to do so: with a pause in between, for who
+ * holds a lock may be a virtual CPU that does not run.
+ */
 #define TRIES		16
 #define STOPPING_TRIES	1000
+#define PAUSE_US	100
 
 static void add_cache_stats(const struct pym_cache_stats *s, struct pym_heap_stats *stats)
 {
@@ -162,7 +167,7 @@ bool pym_heap_ledger(struct pym_heap *heap, struct pym_heap_stats *stats)
 		memset(stats, 0, sizeof(*stats));
 		if (add_stopped(heap, stats))
 			break;
-		cond_resched();
+		usleep_range(PAUSE_US, 2 * PAUSE_US);
 	}
 out:
 	return stats->held == stats->in_blocks + stats->rounding + stats->free_blocks +

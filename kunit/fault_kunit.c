@@ -124,6 +124,12 @@ static bool malloc_small(struct scene *s)
 	return s->p;
 }
 
+static bool malloc_medium(struct scene *s)
+{
+	s->p = pym_malloc(s->heap, 1000, QUIETLY);
+	return s->p;
+}
+
 static bool malloc_large(struct scene *s)
 {
 	s->p = pym_malloc(s->heap, 5000, QUIETLY);
@@ -167,6 +173,11 @@ static bool resize_to_400(struct scene *s)
 	return resize(s, 400);
 }
 
+static bool resize_to_1000(struct scene *s)
+{
+	return resize(s, 1000);
+}
+
 static bool resize_to_9000(struct scene *s)
 {
 	return resize(s, 9000);
@@ -187,8 +198,8 @@ static void drop_hooks(struct scene *s)
 
 enum {
 	HEAP_CREATE, CACHE_CREATE, CACHE_ALLOC, CACHE_ALLOC_WIDE, CACHE_ZALLOC, CACHE_BULK,
-	MALLOC_SMALL, MALLOC_LARGE, MALLOC_HUGE, CALLOC, GROW, GROW_OUT, GROW_LARGE, SHRINK,
-	SHRINK_IN, SET_OPS, NR_OPERATIONS
+	MALLOC_SMALL, MALLOC_MEDIUM, MALLOC_LARGE, MALLOC_HUGE, CALLOC, GROW, GROW_MEDIUM, GROW_OUT,
+	GROW_LARGE, SHRINK, SHRINK_IN, SET_OPS, NR_OPERATIONS
 };
 
 static const struct operation operations[NR_OPERATIONS] = {
@@ -199,10 +210,12 @@ static const struct operation operations[NR_OPERATIONS] = {
 	[CACHE_ZALLOC]	   = { "cache-zalloc", with_cache, cache_zalloc, cache_free },
 	[CACHE_BULK]	   = { "cache-bulk", with_cache, cache_bulk, cache_free_bulk },
 	[MALLOC_SMALL]	   = { "malloc-small", NULL, malloc_small, free_p },
+	[MALLOC_MEDIUM]	   = { "malloc-medium", NULL, malloc_medium, free_p },
 	[MALLOC_LARGE]	   = { "malloc-large", NULL, malloc_large, free_p },
 	[MALLOC_HUGE]	   = { "malloc-huge", NULL, malloc_huge, free_p },
 	[CALLOC]	   = { "calloc", NULL, calloc_small, free_p },
 	[GROW]		   = { "realloc-grow", with_old_40, resize_to_400 },
+	[GROW_MEDIUM]	   = { "realloc-grow-medium", with_old_512, resize_to_1000 },
 	[GROW_OUT]	   = { "realloc-grow-out", with_old_512, resize_to_9000 },
 	[GROW_LARGE]	   = { "realloc-grow-large", with_old_6000, resize_to_9000 },
 	[SHRINK]	   = { "realloc-shrink", with_old_512, resize_to_8, NULL, true },
@@ -369,8 +382,9 @@ static void fault_desc(const struct fault_case *c, char *desc)
 
 static const struct fault_case provider_walks[] = {
 	BOTH(HEAP_CREATE), BOTH(CACHE_CREATE), BOTH(CACHE_ALLOC), BOTH(CACHE_ALLOC_WIDE),
-	BOTH(CACHE_ZALLOC), BOTH(CACHE_BULK), BOTH(MALLOC_SMALL), BOTH(MALLOC_LARGE),
-	BOTH(CALLOC), BOTH(GROW), BOTH(GROW_OUT), BOTH(SHRINK), BOTH(SHRINK_IN), BOTH(SET_OPS),
+	BOTH(CACHE_ZALLOC), BOTH(CACHE_BULK), BOTH(MALLOC_SMALL), BOTH(MALLOC_MEDIUM),
+	BOTH(MALLOC_LARGE), BOTH(CALLOC), BOTH(GROW), BOTH(GROW_MEDIUM), BOTH(GROW_OUT),
+	BOTH(SHRINK), BOTH(SHRINK_IN), BOTH(SET_OPS),
 };
 
 KUNIT_ARRAY_PARAM(provider_walks, provider_walks, fault_desc);
@@ -408,8 +422,9 @@ static void provider_fails(struct kunit *test)
 
 static const struct fault_case kernel_walks[] = {
 	ALL(HEAP_CREATE), ALL(CACHE_CREATE), ALL(CACHE_ALLOC), ALL(CACHE_ALLOC_WIDE),
-	ALL(CACHE_ZALLOC), ALL(CACHE_BULK), ALL(MALLOC_SMALL), ALL(MALLOC_LARGE),
-	ALL(MALLOC_HUGE), ALL(CALLOC), ALL(GROW), ALL(GROW_OUT), ALL(GROW_LARGE), ALL(SHRINK),
+	ALL(CACHE_ZALLOC), ALL(CACHE_BULK), ALL(MALLOC_SMALL), ALL(MALLOC_MEDIUM),
+	ALL(MALLOC_LARGE), ALL(MALLOC_HUGE), ALL(CALLOC), ALL(GROW), ALL(GROW_MEDIUM),
+	ALL(GROW_OUT), ALL(GROW_LARGE), ALL(SHRINK),
 	ALL(SHRINK_IN), ALL(SET_OPS),
 };
 

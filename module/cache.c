@@ -178,13 +178,14 @@ EXPORT_SYMBOL_GPL(pym_cache_create);
  * pym_cache_detach_pools() - return every pool to its arena, live blocks or not
  * @cache: a cache that nobody uses; pym_heap_reap() is due afterwards
  *
- * Context: Task context, no lock of ours held but pym_registry.
+ * Context: Task context, pym_registry.
  */
 void pym_cache_detach_pools(struct pym_cache *cache)
 {
 	struct pym_pool *pool;
 	unsigned long flags;
 
+	lockdep_assert_held(&pym_registry);
 	pym_front_forget(cache);
 	/* A hold of the lock for each pool: there may be very many. */
 	do {

@@ -8,10 +8,12 @@
 #include <linux/delay.h>
 #include <linux/fs.h>
 #include <linux/kthread.h>
+#include <linux/preempt.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/shrinker.h>
 #include <linux/slab.h>
+#include <linux/stacktrace.h>
 #include <linux/tracepoint.h>
 #include <linux/workqueue.h>
 #include "fixture.h"
@@ -245,10 +247,12 @@ static void under_fs_reclaim_too(struct kunit *test)
 }
 #endif
 
-/* Allocations of a task, by the kernel's tracepoints. */
+/* Allocations of a task, by the kernel's tracepoints, and who made the first. */
 struct watch {
 	struct task_struct *task;
 	unsigned long seen;
+	unsigned long trace[24];
+	unsigned int depth;
 	struct tracepoint *tp[8];
 	unsigned int nr;
 };
@@ -258,8 +262,10 @@ static void note_allocation(void *data)
 {
 	struct watch *w = data;
 
-	if (current == w->task)
-		w->seen++;
+	if (current != w->task || !in_task())
+		return;
+	if (!w->seen++)
+		w->depth = stack_trace_save(w->trace, ARRAY_SIZE(w->trace), 1);
 }
 
 static void find_tracepoint(struct tracepoint *tp, void *priv)
@@ -280,10 +286,12 @@ static unsigned int begin_watch(struct watch *w)
 {
 	unsigned int i, err = 0;
 
-	*w = (struct watch){ .task = current };
+	*w = (struct watch){ };
 	for_each_kernel_tracepoint(find_tracepoint, w);
 	for (i = 0; i < w->nr; i++)
 		err += !!tracepoint_probe_register(w->tp[i], note_allocation, w);
+	/* Not before: registering allocates. */
+	w->task = current;
 	return err;
 }
 
@@ -301,6 +309,7 @@ static unsigned long allocations_of_a_scan(struct kunit *test, enum pymt_kind ki
 	unsigned long seen, pages;
 	struct watch w;
 	struct scene s;
+	unsigned int i;
 
 	set_scene(test, &s, kind);
 	KUNIT_EXPECT_EQ(test, begin_watch(&w), 0);
@@ -312,6 +321,8 @@ static unsigned long allocations_of_a_scan(struct kunit *test, enum pymt_kind ki
 	pages = __get_free_page(GFP_NOWAIT);
 	KUNIT_EXPECT_GE(test, w.seen, seen + 2);
 	end_watch(&w);
+	for (i = 0; seen && i < w.depth; i++)
+		kunit_info(test, "allocates: %pS\n", (void *)w.trace[i]);
 	free_page(pages);
 	flush_work(&s.th->heap->tick.work);
 	end_scene(test, &s);

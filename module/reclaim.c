@@ -149,16 +149,24 @@ static u64 free_pools(const struct pym_arena *arena, bool virgin)
 	return virgin ? arena->free : arena->free & ~arena->virgin;
 }
 
-/* An idle arena with at most @n such pools, and one at least; or NULL. */
+/* So many idle arenas are looked at under the lock. */
+#define PICK_IDLE	16
+
+/*
+ * An idle arena with at most @n such pools, and one at least; or NULL. Most arenas are
+ * of one size, so that those behind the first few do not fit either.
+ */
 static struct pym_arena *pick_idle(struct pym_order *order, unsigned int n, bool virgin)
 {
 	struct pym_arena *arena;
-	unsigned int pools;
+	unsigned int pools, left = PICK_IDLE;
 
 	list_for_each_entry(arena, &order->idle, idle) {
 		pools = hweight64(free_pools(arena, virgin));
 		if (pools && pools <= n)
 			return arena;
+		if (!--left)
+			break;
 	}
 	return NULL;
 }

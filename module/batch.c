@@ -414,40 +414,40 @@ static void report_late(struct pym_cache *cache, const void *p)
 }
 
 /*
- * Free as many of the first of @n blocks as are in @pool; NULL in @blocks where there
- * is nothing to report. Returns how many are in it.
+ * Free the first of the blocks before @end, as many as are in @pool. What is not live
+ * or no block moves to *@bad, which never is ahead. Returns the first of another pool.
  */
-static unsigned int push_run(struct pym_cache *cache, struct pym_pool *pool, void **blocks,
-			     unsigned int n, unsigned int *good, bool *reap)
+static void **push_run(struct pym_cache *cache, struct pym_pool *pool, void **block, void **end,
+		       void ***bad, bool *reap)
 {
 	unsigned long *bits = pym_pool_bits(pool);
 	size_t size = pym_pool_size(cache->order);
-	unsigned int carved = pool->carved, freed = 0, slot, i;
+	unsigned int carved = pool->carved, slot, freed;
+	void **first = block, **failed = *bad;
 	const void *base = pool->base;
 
 	lockdep_assert_held(&cache->lock);
-	for (i = 0; i < n; i++) {
-		size_t offset = pym_unmarked(blocks[i]) - base;
+	for (; block < end; block++) {
+		size_t offset = pym_unmarked(*block) - base;
 
 		if (offset >= size)
 			break;
 		slot = pym_offset_to_slot(offset, cache->recip);
-		if (likely(slot_start(offset, cache)) && likely(slot < carved) &&
-		    likely(__test_and_clear_bit(slot, bits))) {
-			blocks[i] = NULL;
-			freed++;
-		}
+		if (unlikely(!slot_start(offset, cache)) || unlikely(slot >= carved) ||
+		    unlikely(!__test_and_clear_bit(slot, bits)))
+			*failed++ = *block;
 	}
+	freed = (block - first) - (failed - *bad);
+	*bad = failed;
 	if (freed)
 		*reap |= settle(cache, pool, freed);
-	*good += freed;
-	return i;
+	return block;
 }
 
 /**
  * pym_batch_return() - put blocks that were in a front back into their pools
  * @cache: the cache
- * @blocks: as they were in it; NULL afterwards where there is nothing to report
+ * @blocks: as they were in it; changed
  * @n: how many, at most PYM_BATCH
  *
  * Here at the latest a double free comes to light: the second of two entries
@@ -458,7 +458,7 @@ static unsigned int push_run(struct pym_cache *cache, struct pym_pool *pool, voi
  */
 bool pym_batch_return(struct pym_cache *cache, void **blocks, unsigned int n)
 {
-	unsigned int i = 0, good = 0, done;
+	void **block = blocks, **end = blocks + n, **bad = blocks, **next;
 	struct pym_pool *pool;
 	unsigned long flags;
 	bool reap = false;
@@ -466,18 +466,19 @@ bool pym_batch_return(struct pym_cache *cache, void **blocks, unsigned int n)
 	rcu_read_lock();
 	raw_spin_lock_irqsave(&cache->lock, flags);
 	/* They come in the order in which they were freed: often many of a pool. */
-	while (i < n) {
-		pool = owned_pool(cache, pym_unmarked(blocks[i]));
-		done = 0;
+	while (block < end) {
+		next = block;
+		pool = owned_pool(cache, pym_unmarked(*block));
 		if (likely(pool && pool->owner == cache))
-			done = push_run(cache, pool, blocks + i, n - i, &good, &reap);
-		/* Not a block of ours: to be reported. */
-		i += max(done, 1U);
+			next = push_run(cache, pool, block, end, &bad, &reap);
+		/* Not a block of ours. */
+		if (unlikely(next == block))
+			*bad++ = *next++;
+		block = next;
 	}
 	raw_spin_unlock_irqrestore(&cache->lock, flags);
-	for (i = 0; i < n && unlikely(good < n); i++)
-		if (blocks[i])
-			report_late(cache, pym_unmarked(blocks[i]));
+	for (block = blocks; unlikely(block < bad); block++)
+		report_late(cache, pym_unmarked(*block));
 	rcu_read_unlock();
 	return reap;
 }

@@ -237,10 +237,8 @@ unsigned int pym_front_put(struct pym_cache *cache, void **marked, unsigned int 
 			   unsigned long marks)
 {
 	struct pym_front __percpu *fronts = fronts_of(cache);
-	unsigned long mask = ~PYM_MARKS | marks;
 	struct pym_front *front;
 	bool opened = false;
-	unsigned int i;
 
 	if (!fronts)
 		return 0;
@@ -252,8 +250,7 @@ unsigned int pym_front_put(struct pym_cache *cache, void **marked, unsigned int 
 	}
 	opened = front_open(cache, front);
 	n = min_t(unsigned long, n, front->cap - front->n);
-	for (i = 0; i < n; i++)
-		front->slot[front->n + 1 + i] = (void *)((unsigned long)marked[n - 1 - i] & mask);
+	reverse_slots(&front->slot[front->n + 1], marked, n, ~PYM_MARKS | marks);
 	front->n += n;
 	front->net += n;
 	front_release(front);

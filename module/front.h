@@ -97,6 +97,22 @@ static __always_inline void copy_slots(void **to, void **from, unsigned int n)
 		WRITE_ONCE(*to++, READ_ONCE(*from++));
 }
 
+/* The same for words that change places, into another array, less what @mask is without. */
+static __always_inline void reverse_slots(void **to, void **from, unsigned int n,
+					  unsigned long mask)
+{
+	unsigned long *out = (unsigned long *)to, *in = (unsigned long *)from + n;
+
+	for (; n >= 4; n -= 4, out += 4, in -= 4) {
+		out[0] = in[-1] & mask;
+		out[1] = in[-2] & mask;
+		out[2] = in[-3] & mask;
+		out[3] = in[-4] & mask;
+	}
+	for (; n; n--)
+		*out++ = *--in & mask;
+}
+
 /*
  * Let blocks into a front that is claimed: a closed one has room for none, so that
  * whoever comes with one comes by here. True if pym_decay_arm() is to be called once

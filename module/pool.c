@@ -69,14 +69,22 @@ unsigned int pym_pool_pop(struct pym_pool *pool, struct pym_cache *cache, void *
 	done = pop_used(pool, cache, marked, min_t(unsigned int, n, pool->carved - pool->live));
 	virgin = min_t(unsigned int, n - done, cache->capacity - pool->carved);
 	if (virgin) {
-		void *block = pool->base + (size_t)pool->carved * cache->stride;
+		size_t stride = cache->stride;
+		void *block = pool->base + pool->carved * stride;
 
 		marks = PYM_CARVED | (pool->zeroed ? PYM_ZERO : 0);
 		bitmap_set(bits, pool->carved, virgin);
 		pool->carved += virgin;
 		cache->carved += virgin;
-		for (n = done + virgin; done < n; block += cache->stride)
-			marked[done++] = block + marks;
+		for (n = done + virgin, block += marks; done + 4 <= n; done += 4) {
+			marked[done] = block;
+			marked[done + 1] = block + stride;
+			marked[done + 2] = block + 2 * stride;
+			marked[done + 3] = block + 3 * stride;
+			block += 4 * stride;
+		}
+		for (; done < n; block += stride)
+			marked[done++] = block;
 	}
 	pool->live += done;
 	return done;

@@ -210,7 +210,7 @@ static struct model *new_model(struct kunit *test)
 	pymt_stay_here(test);
 	m->test = test;
 	m->sort = test->param_value;
-	m->th = pymt_open(test, m->sort->kind, NULL);
+	m->th = pymt_open_rcu(test, m->sort->kind);
 	/* Some dozens of pools, whatever their capacity is. */
 	m->most = m->sort->size < 64 ? 4 * MOST : m->sort->size > 512 ? MOST / 4 : MOST;
 	m->own = (u8 **)pymt_array(test, m->most);

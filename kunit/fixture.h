@@ -98,6 +98,8 @@ void pymt_exit(struct kunit *test);
 struct pymt_heap *pymt_heap(struct kunit *test);
 struct pymt_heap *pymt_open(struct kunit *test, enum pymt_kind kind,
 			    const struct pym_heap_args *args);
+/* The same where RCU callbacks free blocks, and so give back what becomes free. */
+struct pymt_heap *pymt_open_rcu(struct kunit *test, enum pymt_kind kind);
 void pymt_close(struct kunit *test, struct pymt_heap *th);
 void pymt_destroy(struct kunit *test, struct pymt_heap *th);
 

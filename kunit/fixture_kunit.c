@@ -231,6 +231,15 @@ struct pymt_heap *pymt_open(struct kunit *test, enum pymt_kind kind,
 	return th;
 }
 
+struct pymt_heap *pymt_open_rcu(struct kunit *test, enum pymt_kind kind)
+{
+	struct pymt_heap *th = pymt_open(test, kind, NULL);
+
+	if (th->provider && th->provider->ops.flags & PYM_PROVIDER_ATOMIC)
+		th->provider->atomic = true;
+	return th;
+}
+
 /* The breakages that one verify found; printed when no lock can be held. */
 struct breakage {
 	unsigned int n;

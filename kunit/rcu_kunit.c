@@ -33,12 +33,7 @@ KUNIT_ARRAY_PARAM(kinds, pymt_reader_kinds, pymt_reader_kind_desc);
 
 static struct pymt_heap *open_param(struct kunit *test)
 {
-	struct pymt_heap *th = pymt_open(test, *(const enum pymt_kind *)test->param_value, NULL);
-
-	/* Callbacks give back what becomes free. */
-	if (th->provider && th->provider->ops.flags & PYM_PROVIDER_ATOMIC)
-		th->provider->atomic = true;
-	return th;
+	return pymt_open_rcu(test, *(const enum pymt_kind *)test->param_value);
 }
 
 /* --------------------------------------------------------- freed with a delay ---- */

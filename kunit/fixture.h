@@ -126,6 +126,12 @@ void pymt_expect_same(struct kunit *test, const struct pym_heap_stats *before,
 
 /* Shorthands; each asserts that it succeeded. */
 struct pym_cache *pymt_cache(struct kunit *test, struct pym_heap *heap, size_t size);
+
+/* Allocations after which a cache is sure to have its fronts. */
+#define PYMT_WARM	64
+
+/* A cache with fronts, nothing live; this CPU's front may hold blocks. */
+struct pym_cache *pymt_warm_cache(struct kunit *test, struct pym_heap *heap, size_t size);
 struct pym_pool *pymt_pool(struct kunit *test, const void *p);
 void **pymt_array(struct kunit *test, size_t n);
 void *pymt_take(struct kunit *test, struct pym_cache *cache);

@@ -525,6 +525,17 @@ struct pym_cache *pymt_cache(struct kunit *test, struct pym_heap *heap, size_t s
 	return cache;
 }
 
+struct pym_cache *pymt_warm_cache(struct kunit *test, struct pym_heap *heap, size_t size)
+{
+	struct pym_cache *cache = pymt_cache(test, heap, size);
+	void *blocks[PYMT_WARM];
+
+	pymt_take_many(test, cache, blocks, PYMT_WARM);
+	pymt_give_many(cache, blocks, PYMT_WARM);
+	KUNIT_ASSERT_TRUE_MSG(test, !!cache->fronts, "after %d allocations", PYMT_WARM);
+	return cache;
+}
+
 /* The pool stays as long as the heap does, if nothing else shrinks it. */
 struct pym_pool *pymt_pool(struct kunit *test, const void *p)
 {

@@ -12,25 +12,34 @@
 /* Zone bits choose memory that a shared pool cannot promise. */
 #define REFUSED_GFP	GFP_ZONEMASK
 
+/* Is it known whether the caller may sleep? Not to the last step of a shutdown. */
+#define CAN_TELL	(IS_ENABLED(CONFIG_PREEMPT_COUNT) && system_state == SYSTEM_RUNNING)
+
 /**
  * pym_gfp_ok() - check the flags of a request
- * @gfp: the flags
+ * @gfp: the flags; that it may sleep is taken from them where it may not
  * @ip: caller, for the report
  *
  * Context: Any.
  * Return: false if the request must fail.
  */
-bool pym_gfp_ok(gfp_t gfp, unsigned long ip)
+bool pym_gfp_ok(gfp_t *gfp, unsigned long ip)
 {
-	if (unlikely(gfp & REFUSED_GFP)) {
-		gfp_t bad = gfp & REFUSED_GFP;
+	might_alloc(*gfp);
+	if (unlikely(*gfp & REFUSED_GFP)) {
+		gfp_t bad = *gfp & REFUSED_GFP;
 
 		pym_report(PYM_MISUSE_BAD_GFP,
 			   "gfp %pGg cannot be honoured by a pool; use alloc_pages(); caller %pS",
 			   &bad, (void *)ip);
 		return false;
 	}
-	might_alloc(gfp);
+	if (gfpflags_allow_blocking(*gfp) && unlikely(!preemptible()) && CAN_TELL) {
+		pym_report(PYM_MISUSE_BAD_GFP,
+			   "gfp %pGg allows to sleep where nobody may; use GFP_ATOMIC; taken for that; caller %pS",
+			   gfp, (void *)ip);
+		*gfp &= ~__GFP_DIRECT_RECLAIM;
+	}
 	return true;
 }
 
@@ -237,12 +246,7 @@ static unsigned int get_blocks(struct pym_cache *cache, gfp_t gfp, int nid, unsi
 /* Checks that precede every allocation which the front has not served. */
 static bool may_alloc(struct pym_cache *cache, gfp_t *gfp, unsigned long ip)
 {
-	if (unlikely(!cache)) {
-		pym_report(PYM_MISUSE_BAD_ARG, "allocation from a NULL cache; caller %pS",
-			   (void *)ip);
-		return false;
-	}
-	if (!pym_gfp_ok(*gfp, ip))
+	if (!pym_cache_ok(cache, "use", ip) || !pym_gfp_ok(gfp, ip))
 		return false;
 	if (unlikely(cache->ctor && (*gfp & __GFP_ZERO))) {
 		pym_report(PYM_MISUSE_ZERO_CTOR,

@@ -66,7 +66,7 @@ void pym_class_publish(struct pym_cache *cache, size_t n)
 	if (READ_ONCE(heap->head.hot[DIV_ROUND_UP(n, PYM_ALIGN)]) == front)
 		return;
 	set_hot(cache, front);
-	/* Pairs with hide_classes(): it sees the front, or we see its flag. */
+	/* Pairs with pym_hide_classes(): it sees the front, or we see its flag. */
 	smp_mb();
 	if (READ_ONCE(heap->hooked))
 		set_hot(cache, &pym_no_front);
@@ -121,6 +121,8 @@ struct pym_cache *pym_cache_create(const char *name, size_t size,
 
 	args = args ?: &defaults;
 	heap = args->heap ?: pym_default_heap;
+	if (!pym_heap_ok(heap, "use", _RET_IP_))
+		return NULL;
 	align = args->align ?: PYM_ALIGN;
 
 	if (!pym_name_ok("cache", name))
@@ -236,10 +238,13 @@ void pym_cache_forget(struct pym_cache *cache)
 void pym_cache_release(struct pym_cache *cache)
 {
 	pym_front_destroy(cache);
-	/* A bad free may be looking at it. */
 	pym_uncharge(cache->heap, kmalloc_size_roundup(pym_cache_bytes()),
 		     &cache->heap->acct.metadata);
-	kfree_rcu(cache, rcu);
+	/* A bad free may be looking at it. */
+	if (cache->is_class)
+		kfree_rcu(cache, rcu);
+	else
+		pym_cache_bury(cache);
 }
 
 /**
@@ -262,7 +267,7 @@ void pym_cache_destroy(struct pym_cache *cache)
 {
 	unsigned long live;
 
-	if (!cache)
+	if (!cache || !pym_cache_ok(cache, "destruction", _RET_IP_))
 		return;
 	if (cache->is_class) {
 		pym_report(PYM_MISUSE_BAD_ARG, "destroy of size class %s of heap %s; caller %pS",
@@ -271,7 +276,9 @@ void pym_cache_destroy(struct pym_cache *cache)
 	}
 	pym_observer->cache_del(cache);
 	pym_cache_quiesce(cache);
-	live = cache->live - pym_front_cached(cache);
+	/* Blocks that were freed twice come to light. */
+	pym_front_return(cache);
+	live = cache->live;
 	if (live)
 		pym_report(PYM_MISUSE_LEAK,
 			   "cache %s of heap %s destroyed with %lu live blocks; memory freed; caller %pS",
@@ -289,7 +296,9 @@ EXPORT_SYMBOL_GPL(pym_cache_destroy);
 size_t pym_cache_shrink(struct pym_cache *cache)
 {
 	might_sleep();
-	return cache ? pym_heap_shrink(cache->heap) : 0;
+	if (!cache || !pym_cache_ok(cache, "shrinking", _RET_IP_))
+		return 0;
+	return pym_heap_shrink(cache->heap);
 }
 EXPORT_SYMBOL_GPL(pym_cache_shrink);
 
@@ -331,10 +340,8 @@ void pym_cache_stats(struct pym_cache *cache, struct pym_cache_stats *stats)
 {
 	unsigned long flags;
 
-	if (!cache) {
+	if (!pym_cache_ok(cache, "statistics", _RET_IP_)) {
 		memset(stats, 0, sizeof(*stats));
-		pym_report(PYM_MISUSE_BAD_ARG, "statistics of a NULL cache; caller %pS",
-			   (void *)_RET_IP_);
 		return;
 	}
 	raw_spin_lock_irqsave(&cache->lock, flags);

@@ -308,6 +308,27 @@ void pym_front_drain_cpu(struct pym_cache *cache, unsigned int cpu)
 }
 
 /**
+ * pym_front_return() - put what the fronts of a cache hold, and its depots, back
+ * @cache: a cache that nobody uses
+ *
+ * Blocks that were freed twice come to light.
+ *
+ * Context: Task context.
+ */
+void pym_front_return(struct pym_cache *cache)
+{
+	unsigned int nid;
+	int cpu;
+
+	if (!fronts_of(cache))
+		return;
+	for_each_possible_cpu(cpu)
+		drain_front(cache, per_cpu_ptr(cache->fronts, cpu));
+	for (nid = 0; nid < pym_nr_nodes(); nid++)
+		drain_depot(cache, cache->node_of[nid].depot);
+}
+
+/**
  * pym_front_refresh() - let go of blocks whose pools have begun to drain
  * @cache: a cache with fronts
  *

@@ -202,20 +202,9 @@ void pym_free_init(void)
 
 /* ----------------------------------------------------------- public API -- */
 
-/* Checks that precede every free which the front has not taken. */
-static bool may_free(struct pym_cache *cache, unsigned long ip)
-{
-	if (unlikely(!cache)) {
-		pym_report(PYM_MISUSE_BAD_ARG, "free to a NULL cache; nothing changed; caller %pS",
-			   (void *)ip);
-		return false;
-	}
-	return true;
-}
-
 static noinline void cache_free_slow(struct pym_cache *cache, void *block, unsigned long ip)
 {
-	if (!block || !may_free(cache, ip))
+	if (!block || !pym_cache_ok(cache, "use", ip))
 		return;
 	if (unlikely(in_nmi())) {
 		pym_free_later(cache, block, ip);
@@ -240,7 +229,7 @@ void pym_cache_free_bulk(struct pym_cache *cache, size_t n, void **blocks)
 
 	if (likely(cache && n <= PYM_BATCH))
 		i = pym_front_give(cache, blocks, n);
-	if (i == n || !may_free(cache, _RET_IP_))
+	if (i == n || !pym_cache_ok(cache, "use", _RET_IP_))
 		return;
 	while (i < n) {
 		unsigned int good = pym_front_give(cache, blocks + i,

@@ -292,6 +292,15 @@ out:
 	return n;
 }
 
+/* Is a block one of the last @n slots up to @top? Their front may change meanwhile. */
+static bool is_among(void *const *top, unsigned int n, const void *block)
+{
+	for (; n; n--)
+		if (pym_unmarked(READ_ONCE(*top--)) == block)
+			return true;
+	return false;
+}
+
 /**
  * pym_front_give() - free many blocks into this CPU's front
  * @cache: a cache
@@ -306,15 +315,16 @@ out:
 unsigned int pym_front_give(struct pym_cache *cache, void **blocks, unsigned int n)
 {
 	struct pym_front __percpu *fronts = cache->head.front;
-	const void *last = NULL;
+	const void *last = NULL, *before = NULL;
 	struct pym_front *front;
 	unsigned int i;
 
 	/* What may fault comes first; a block in our hands stays what it is. */
 	for (i = 0; i < n; i++) {
 		if (!simple_free(cache, blocks[i]) || is_remote(blocks[i]) ||
-		    unlikely(blocks[i] == last))
+		    unlikely(blocks[i] == last) || unlikely(blocks[i] == before))
 			break;
+		before = last;
 		last = blocks[i];
 	}
 	n = i;
@@ -325,8 +335,10 @@ unsigned int pym_front_give(struct pym_cache *cache, void **blocks, unsigned int
 		goto out;
 	}
 	n = min_t(unsigned long, n, front->cap - front->n);
-	if (likely(n) && unlikely(blocks[0] == front->slot[front->n]))
+	if (likely(n) && unlikely(is_among(&front->slot[front->n], min(front->n, 2UL), blocks[0])))
 		n = 0;
+	else if (n > 1 && unlikely(front->n && blocks[1] == front->slot[front->n]))
+		n = 1;
 	copy_slots(&front->slot[front->n + 1], blocks, n);
 	front->n += n;
 	front->frees += n;
@@ -359,26 +371,28 @@ bool pym_front_push(struct pym_cache *cache, void *block)
 }
 
 /**
- * pym_front_has_on_top() - was this the last block freed here, of this node or others
+ * pym_front_has_on_top() - was this block freed here just before, of this node or others
  * @cache: the cache
  * @block: the block
  *
  * Context: Any.
- * Return: true if it is on top of this CPU's front, or the last of its outbox.
+ * Return: true if it is one of the two on top of this CPU's front, or in its outbox.
  */
 bool pym_front_has_on_top(struct pym_cache *cache, const void *block)
 {
 	struct pym_front __percpu *fronts = fronts_of(cache);
 	struct pym_front *front;
+	unsigned int n, out;
 	bool has;
 
 	if (!fronts)
 		return false;
 	preempt_disable();
 	front = this_cpu_ptr(fronts);
-	has = pym_unmarked(READ_ONCE(front->slot[READ_ONCE(front->n)])) == block;
-	if (READ_ONCE(front->out))
-		has |= READ_ONCE(front->slot[cache->front_cap + READ_ONCE(front->out)]) == block;
+	n = READ_ONCE(front->n);
+	out = READ_ONCE(front->out);
+	has = is_among(&front->slot[n], min(n, 2U), block) ||
+	      is_among(&front->slot[cache->front_cap + out], out, block);
 	preempt_enable();
 	return has;
 }

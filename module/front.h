@@ -27,13 +27,26 @@ static inline struct pym_front __percpu *fronts_of(const struct pym_cache *cache
 }
 
 #if PYM_X86_64
+#define SLOT_IS(plus)							\
+	asm volatile("cmpq	%[block], " __PYM_SLOT			\
+		     : "=@cce" (is) : [block] "r" (block), __PYM_SLOT_INPUTS(plus))
+
 static __always_inline bool slot_is(struct pym_front __percpu *front, unsigned long n,
 				    const void *block)
 {
 	bool is;
 
-	asm volatile("cmpq	%[block], " __PYM_SLOT
-		     : "=@cce" (is) : [block] "r" (block), __PYM_SLOT_INPUTS(0));
+	SLOT_IS(0);
+	return is;
+}
+
+/* Below slot[0] is what no block looks like. */
+static __always_inline bool slot_below_is(struct pym_front __percpu *front, unsigned long n,
+					  const void *block)
+{
+	bool is;
+
+	SLOT_IS(-1);
 	return is;
 }
 
@@ -48,6 +61,12 @@ static __always_inline bool slot_is(struct pym_front __percpu *front, unsigned l
 				    const void *block)
 {
 	return raw_cpu_read(front->slot[n]) == block;
+}
+
+static __always_inline bool slot_below_is(struct pym_front __percpu *front, unsigned long n,
+					  const void *block)
+{
+	return n && raw_cpu_read(front->slot[n - 1]) == block;
 }
 
 static __always_inline void slot_write_above(struct pym_front __percpu *front, unsigned long n,
@@ -128,8 +147,8 @@ static inline bool front_open(const struct pym_cache *cache, struct pym_front *f
 }
 
 /*
- * Push a block; false if the front is busy or full, or has the block on top
- * already, which is a double free.
+ * Push a block; false if the front is busy or full, or if the block is one of the last
+ * two that were freed, which is a double free.
  */
 static __always_inline bool front_push(struct pym_front __percpu *front, const void *block)
 {
@@ -139,7 +158,8 @@ static __always_inline bool front_push(struct pym_front __percpu *front, const v
 	if (unlikely(!__pym_front_enter(front)))
 		goto busy;
 	n = raw_cpu_read(front->n);
-	if (unlikely(n >= raw_cpu_read(front->cap)) || unlikely(slot_is(front, n, block)))
+	if (unlikely(n >= raw_cpu_read(front->cap)) || unlikely(slot_is(front, n, block)) ||
+	    unlikely(slot_below_is(front, n, block)))
 		goto full;
 	slot_write_above(front, n, block);
 	raw_cpu_write(front->n, n + 1);

@@ -211,6 +211,7 @@ static void destroy_heap(struct pym_heap *heap)
 	mutex_unlock(&pym_registry);
 
 	pym_hooks_drop(heap);
+	pym_hide_classes(heap);
 	visit_caches(heap, pym_cache_quiesce);
 	forget_everything(heap);
 	release_everything(heap);
@@ -218,7 +219,7 @@ static void destroy_heap(struct pym_heap *heap)
 	pym_heap_exit_arenas(heap);
 	WARN_ON(heap->acct.held != kmalloc_size_roundup(pym_heap_bytes()));
 	/* A bad free may be looking at it through a descriptor. */
-	kfree_rcu(heap, rcu);
+	pym_heap_bury(heap);
 }
 
 /* NULL means the default heap everywhere but where that makes no sense. */
@@ -234,7 +235,8 @@ static bool is_default(struct pym_heap *heap, const char *what, unsigned long ip
 void pym_heap_destroy(struct pym_heap *heap)
 {
 	might_sleep();
-	if (heap && !is_default(heap, "destroyed", _RET_IP_))
+	if (heap && pym_heap_ok(heap, "destruction", _RET_IP_) &&
+	    !is_default(heap, "destroyed", _RET_IP_))
 		destroy_heap(heap);
 }
 EXPORT_SYMBOL_GPL(pym_heap_destroy);
@@ -242,7 +244,7 @@ EXPORT_SYMBOL_GPL(pym_heap_destroy);
 void pym_heap_reset(struct pym_heap *heap)
 {
 	might_sleep();
-	if (is_default(heap, "reset", _RET_IP_))
+	if (is_default(heap, "reset", _RET_IP_) || !pym_heap_ok(heap, "reset", _RET_IP_))
 		return;
 	/* In between, caches and arenas contradict each other: no reader then. */
 	mutex_lock(&pym_registry);
@@ -270,6 +272,8 @@ size_t pym_heap_shrink(struct pym_heap *heap)
 
 	might_sleep();
 	heap = heap ?: pym_default_heap;
+	if (!pym_heap_ok(heap, "shrinking", _RET_IP_))
+		return 0;
 	drain(heap);
 	bytes = pym_heap_trim(heap);
 	/* What frees before us have left to it is given back now, too. */
@@ -286,6 +290,8 @@ int pym_heap_set_limit(struct pym_heap *heap, size_t limit_bytes)
 
 	might_sleep();
 	heap = heap ?: pym_default_heap;
+	if (!pym_heap_ok(heap, "limit", _RET_IP_))
+		return -EINVAL;
 	for (;;) {
 		raw_spin_lock_irqsave(&heap->lock, flags);
 		err = limit_bytes && heap->acct.held > limit_bytes ? -EBUSY : 0;
@@ -304,8 +310,12 @@ EXPORT_SYMBOL_GPL(pym_heap_set_limit);
 void pym_heap_stats(struct pym_heap *heap, struct pym_heap_stats *stats)
 {
 	might_sleep();
+	heap = heap ?: pym_default_heap;
+	memset(stats, 0, sizeof(*stats));
+	if (!pym_heap_ok(heap, "statistics", _RET_IP_))
+		return;
 	mutex_lock(&pym_registry);
-	pym_heap_ledger(heap ?: pym_default_heap, stats);
+	pym_heap_ledger(heap, stats);
 	mutex_unlock(&pym_registry);
 }
 EXPORT_SYMBOL_GPL(pym_heap_stats);

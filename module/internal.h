@@ -243,7 +243,7 @@
  *
  * Files, in dependency order. What looks upward is the limit's callback, the names
  * and observers of heap.c for caches, and the hooks that a dying heap drops:
- *	sizeclass.h types.h report.c pool.c provider.c account.c arena.c reclaim.c grow.c
+ *	sizeclass.h types.h report.c dead.c pool.c provider.c account.c arena.c reclaim.c grow.c
  *	front.h batch.c front.c depot.c decay.c alloc.c free.c rcu.c cache.c large.c
  *	heap.c shrinker.c malloc.c ledger.c verify.c debugfs.c main.c
  */
@@ -483,6 +483,14 @@ void pym_decay_arm(struct pym_heap *heap);
 void pym_decay_init_heap(struct pym_heap *heap);
 void pym_decay_exit_heap(struct pym_heap *heap);
 
+/* --------------------------------------------------------------- dead.c -- */
+
+void pym_cache_bury(struct pym_cache *cache);
+void pym_heap_bury(struct pym_heap *heap);
+bool pym_cache_ok(const struct pym_cache *cache, const char *what, unsigned long ip);
+bool pym_heap_ok(const struct pym_heap *heap, const char *what, unsigned long ip);
+void pym_dead_exit(void);
+
 /* ------------------------------------------------------------- shrinker.c -- */
 
 extern struct shrinker *pym_shrinker;
@@ -531,13 +539,14 @@ bool pym_front_send_home(struct pym_cache *cache, void *block, bool *reap);
 void pym_front_drain(struct pym_cache *cache);
 bool pym_front_decay(struct pym_cache *cache);
 bool pym_front_refresh(struct pym_cache *cache);
+void pym_front_return(struct pym_cache *cache);
 void pym_front_drain_cpu(struct pym_cache *cache, unsigned int cpu);
 int pym_front_init(void (*drain_cpu)(unsigned int cpu));
 void pym_front_exit(void);
 
 /* -------------------------------------------------------------- alloc.c -- */
 
-bool pym_gfp_ok(gfp_t gfp, unsigned long ip);
+bool pym_gfp_ok(gfp_t *gfp, unsigned long ip);
 void *pym_alloc_slow(struct pym_cache *cache, gfp_t gfp, unsigned long ip);
 void *pym_alloc_finish(struct pym_cache *cache, gfp_t gfp, void *marked, unsigned long ip);
 
@@ -609,6 +618,7 @@ void pym_limit_hit(struct pym_heap *heap, size_t wanted);
 void pym_free_from(const void *p, unsigned long ip);
 void pym_malloc_init(void);
 void pym_hooks_drop(struct pym_heap *heap);
+void pym_hide_classes(struct pym_heap *heap);
 
 /* ------------------------------------------------------------- ledger.c -- */
 

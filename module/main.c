@@ -49,6 +49,7 @@ static void __exit pym_exit(void)
 	pym_shrinker_exit();
 	pym_front_exit();
 	live = pym_heap_exit();
+	pym_dead_exit();
 	pym_large_exit();
 	pym_debugfs_exit();
 	/* Descriptors and batches are freed by our callbacks. */

@@ -65,7 +65,7 @@ static noinline void *malloc_unhooked(struct pym_heap *heap, size_t n, gfp_t gfp
 	unsigned int class;
 	void *p;
 
-	if (!pym_gfp_ok(gfp, ip))
+	if (!pym_heap_ok(heap, "use", ip) || !pym_gfp_ok(&gfp, ip))
 		return NULL;
 	if (n > heap->small_max) {
 		if (in_nmi())
@@ -274,7 +274,7 @@ static void *realloc_unhooked(struct pym_heap *heap, void *p, size_t n, gfp_t gf
 			   heap->name, block.heap->name, (void *)ip);
 		return NULL;
 	}
-	if (!pym_gfp_ok(gfp, ip))
+	if (!pym_gfp_ok(&gfp, ip))
 		return NULL;
 	if (stays(n, &block))
 		return p;
@@ -330,6 +330,7 @@ static const struct pym_heap_ops *hooks_of(struct pym_heap *heap)
 void pym_heap_get_ops(struct pym_heap *heap, struct pym_heap_ops *ops)
 {
 	int idx = srcu_read_lock(&hooks_srcu);
+	/* A heap that has been destroyed has none, either. */
 	const struct pym_heap_ops *hooks = hooks_of(heap ?: pym_default_heap);
 
 	*ops = hooks ? *hooks : base_ops;
@@ -337,11 +338,16 @@ void pym_heap_get_ops(struct pym_heap *heap, struct pym_heap_ops *ops)
 }
 EXPORT_SYMBOL_GPL(pym_heap_get_ops);
 
-/*
- * Keep the classes of a heap, and their fronts, away from the fast path. Pairs with
- * pym_class_publish() and pym_front_publish(): they see the flag, or we come later.
+/**
+ * pym_hide_classes() - keep the classes of a heap, and their fronts, from the fast path
+ * @heap: the heap
+ *
+ * Pairs with pym_class_publish() and pym_front_publish(): they see the flag, or we come
+ * later.
+ *
+ * Context: Task context.
  */
-static void hide_classes(struct pym_heap *heap)
+void pym_hide_classes(struct pym_heap *heap)
 {
 	struct pym_cache *cache;
 	unsigned int i;
@@ -379,7 +385,7 @@ static void replace_hooks(struct pym_heap *heap, struct pym_hooks *hooks)
 		static_branch_inc(&hooks_key);
 	old = rcu_replace_pointer(heap->hooks, hooks, lockdep_is_held(&hooks_mutex));
 	if (hooks)
-		hide_classes(heap);
+		pym_hide_classes(heap);
 	synchronize_srcu(&hooks_srcu);
 	if (!hooks && old)
 		show_classes(heap);
@@ -395,6 +401,8 @@ int pym_heap_set_ops(struct pym_heap *heap, const struct pym_heap_ops *ops)
 
 	might_sleep();
 	heap = heap ?: pym_default_heap;
+	if (!pym_heap_ok(heap, "hooks", _RET_IP_))
+		return -EINVAL;
 	if (ops) {
 		if (!ops->malloc || !ops->calloc || !ops->realloc || !ops->free)
 			return -EINVAL;

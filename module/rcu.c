@@ -197,13 +197,8 @@ void pym_cache_free_rcu(struct pym_cache *cache, void *block)
 {
 	int err;
 
-	if (!block)
+	if (!block || !pym_cache_ok(cache, "use", _RET_IP_))
 		return;
-	if (!cache) {
-		pym_report(PYM_MISUSE_BAD_ARG, "free to a NULL cache; nothing changed; caller %pS",
-			   (void *)_RET_IP_);
-		return;
-	}
 	if (in_nmi()) {
 		pym_report(PYM_MISUSE_NMI, "pym_cache_free_rcu() in NMI; block kept; caller %pS",
 			   (void *)_RET_IP_);

@@ -188,6 +188,7 @@ struct pym_cache {
 	/* Lifecycle, guarded by pym_registry. */
 	struct list_head node;		/* heap->caches */
 	struct dentry *dir;
+	bool gone;			/* destroyed: kept for who goes on using it; dead.c */
 	struct rcu_head rcu;
 	struct {			/* scratch of verify.c */
 		u32 pools, full, live, carved, events;
@@ -250,6 +251,7 @@ struct pym_heap {
 	struct list_head caches;	/* those with a name of their own */
 	struct dentry *dir;
 	struct rcu_head rcu;
+	bool gone;			/* destroyed: kept for who goes on using it; dead.c */
 	bool dying;			/* guarded by reclaim, too */
 	unsigned int scan;		/* last that came by; shrinker.c */
 	char name[PYM_NAME_MAX];

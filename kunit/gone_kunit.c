@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Caches and heaps that are used after their end, and masks that allow to sleep where
+ * nobody may: reported, and nothing else happens.
+ */
+#include <linux/gfp.h>
+#include <linux/spinlock.h>
+#include "fixture.h"
+
+static const enum pymt_kind kinds[] = { PYMT_PAGES, PYMT_PAGES | PYMT_FRONTS, PYMT_VMALLOC };
+
+static void kind_desc(const enum pymt_kind *kind, char *desc)
+{
+	scnprintf(desc, KUNIT_PARAM_DESC_SIZE, "%s%s",
+		  (*kind & PYMT_KIND) == PYMT_VMALLOC ? "vmalloc" : "pages",
+		  *kind & PYMT_FRONTS ? "-fronts" : "");
+}
+
+KUNIT_ARRAY_PARAM(kinds, kinds, kind_desc);
+
+static struct pymt_heap *open_param(struct kunit *test)
+{
+	return pymt_open(test, *(const enum pymt_kind *)test->param_value, NULL);
+}
+
+/* What a consumer is left with that has destroyed its cache: two dangling pointers. */
+struct rest {
+	struct pym_cache *cache;
+	void *block;
+};
+
+static struct rest destroyed_cache(struct kunit *test)
+{
+	struct pym_heap *heap = open_param(test)->heap;
+	struct pym_cache *cache = pymt_cache(test, heap, 64);
+	void *blocks[PYMT_WARM];
+
+	pymt_take_many(test, cache, blocks, PYMT_WARM);
+	pymt_give_many(cache, blocks, PYMT_WARM);
+	pym_cache_destroy(cache);
+	return (struct rest){ cache, blocks[0] };
+}
+
+static void told(struct kunit *test)
+{
+	pymt_expect_misuse(test, PYM_MISUSE_BAD_ARG, 1);
+}
+
+static void cache_gives_nothing(struct kunit *test)
+{
+	struct rest r = destroyed_cache(test);
+	void *blocks[4] = { };
+
+	KUNIT_EXPECT_NULL(test, pym_cache_alloc(r.cache, GFP_KERNEL));
+	told(test);
+	KUNIT_EXPECT_NULL(test, pym_cache_zalloc(r.cache, GFP_ATOMIC));
+	told(test);
+	KUNIT_EXPECT_NULL(test, pym_cache_alloc_node(r.cache, GFP_KERNEL, 0));
+	told(test);
+	KUNIT_EXPECT_EQ(test, pym_cache_alloc_bulk(r.cache, GFP_KERNEL, 4, blocks), 0);
+	told(test);
+}
+
+static void cache_takes_nothing(struct kunit *test)
+{
+	struct rest r = destroyed_cache(test);
+
+	pym_cache_free(r.cache, r.block);
+	told(test);
+	pym_cache_free_bulk(r.cache, 1, &r.block);
+	told(test);
+	pym_cache_free_rcu(r.cache, r.block);
+	told(test);
+}
+
+static void cache_tells_nothing(struct kunit *test)
+{
+	struct rest r = destroyed_cache(test);
+	struct pym_cache_stats stats;
+
+	memset(&stats, 0xff, sizeof(stats));
+	pym_cache_stats(r.cache, &stats);
+	told(test);
+	KUNIT_EXPECT_EQ(test, stats.live, 0);
+	KUNIT_EXPECT_EQ(test, pym_cache_shrink(r.cache), 0);
+	told(test);
+	pym_cache_destroy(r.cache);
+	told(test);
+}
+
+/* A heap takes its caches along. */
+static void cache_of_a_destroyed_heap(struct kunit *test)
+{
+	struct pymt_heap *th = open_param(test);
+	struct pym_cache *cache = pymt_warm_cache(test, th->heap, 64);
+
+	pymt_destroy(test, th);
+	KUNIT_EXPECT_NULL(test, pym_cache_alloc(cache, GFP_KERNEL));
+	told(test);
+	pym_cache_destroy(cache);
+	told(test);
+}
+
+/* Of any size, and of one that the compiler knows. */
+static void heap_gives_nothing(struct kunit *test)
+{
+	struct pymt_heap *th = open_param(test);
+	struct pym_heap *heap = th->heap;
+	struct pym_cache_args args = { .heap = heap };
+	volatile size_t n = 100;
+	unsigned int i;
+
+	for (i = 0; i < PYMT_WARM; i++)
+		pym_free(pymt_malloc(test, heap, 100));
+	pymt_destroy(test, th);
+	KUNIT_EXPECT_NULL(test, pym_malloc(heap, 100, GFP_KERNEL));
+	told(test);
+	KUNIT_EXPECT_NULL(test, pym_malloc(heap, n, GFP_KERNEL));
+	told(test);
+	KUNIT_EXPECT_NULL(test, pym_malloc(heap, 100 * n, GFP_KERNEL));
+	told(test);
+	KUNIT_EXPECT_NULL(test, pym_calloc(heap, n, 4, GFP_KERNEL));
+	told(test);
+	KUNIT_EXPECT_NULL(test, pym_realloc(heap, NULL, n, GFP_KERNEL));
+	told(test);
+	KUNIT_EXPECT_NULL(test, pym_cache_create("late", 64, &args));
+	told(test);
+}
+
+static void heap_tells_nothing(struct kunit *test)
+{
+	struct pymt_heap *th = open_param(test);
+	struct pym_heap *heap = th->heap;
+	struct pym_heap_stats stats;
+	struct pym_heap_ops ops;
+
+	pym_heap_get_ops(heap, &ops);
+	pymt_destroy(test, th);
+	memset(&stats, 0xff, sizeof(stats));
+	pym_heap_stats(heap, &stats);
+	told(test);
+	KUNIT_EXPECT_EQ(test, stats.held, 0);
+	KUNIT_EXPECT_EQ(test, pym_heap_shrink(heap), 0);
+	told(test);
+	KUNIT_EXPECT_EQ(test, pym_heap_set_limit(heap, SZ_1M), -EINVAL);
+	told(test);
+	KUNIT_EXPECT_EQ(test, pym_heap_set_ops(heap, &ops), -EINVAL);
+	told(test);
+	pym_heap_reset(heap);
+	told(test);
+	pym_heap_destroy(heap);
+	told(test);
+}
+
+/* No more than some descriptors are kept; the rest is freed as it was before. */
+static void many_ends(struct kunit *test)
+{
+	struct pym_heap *heap = open_param(test)->heap;
+	struct pym_heap_stats once, after;
+	struct pym_cache *cache;
+	unsigned int i;
+
+	for (i = 0; i < 200; i++) {
+		cache = pymt_cache(test, heap, 64);
+		pym_cache_free(cache, pymt_take(test, cache));
+		pym_cache_destroy(cache);
+		if (!i)
+			pymt_stats(test, heap, &once);
+	}
+	pymt_stats(test, heap, &after);
+	KUNIT_EXPECT_EQ(test, after.live, 0);
+	KUNIT_EXPECT_EQ(test, after.metadata, once.metadata);
+	KUNIT_EXPECT_NULL(test, pym_cache_alloc(cache, GFP_KERNEL));
+	told(test);
+}
+
+/* Taken for GFP_ATOMIC; a kernel that looks for sleep in atomic context says so, too. */
+static void may_not_sleep(struct kunit *test)
+{
+	struct pymt_heap *th = open_param(test);
+	struct pym_cache *cache = pymt_cache(test, th->heap, 64);
+	void *p, *q;
+
+	if (!IS_ENABLED(CONFIG_PREEMPT_COUNT))
+		kunit_skip(test, "needs CONFIG_PREEMPT_COUNT");
+	if (IS_ENABLED(CONFIG_DEBUG_ATOMIC_SLEEP) || IS_ENABLED(CONFIG_LOCKDEP))
+		kunit_skip(test, "this kernel finds it itself");
+	preempt_disable();
+	p = pym_cache_alloc(cache, GFP_KERNEL);
+	q = pym_malloc(th->heap, 5000, GFP_KERNEL);
+	preempt_enable();
+	pymt_expect_misuse(test, PYM_MISUSE_BAD_GFP, 2);
+	if (p)
+		pym_cache_free(cache, p);
+	pym_free(q);
+}
+
+static struct kunit_case gone_cases[] = {
+	KUNIT_CASE_PARAM(cache_gives_nothing, kinds_gen_params),
+	KUNIT_CASE_PARAM(cache_takes_nothing, kinds_gen_params),
+	KUNIT_CASE_PARAM(cache_tells_nothing, kinds_gen_params),
+	KUNIT_CASE_PARAM(cache_of_a_destroyed_heap, kinds_gen_params),
+	KUNIT_CASE_PARAM(heap_gives_nothing, kinds_gen_params),
+	KUNIT_CASE_PARAM(heap_tells_nothing, kinds_gen_params),
+	KUNIT_CASE_PARAM(many_ends, kinds_gen_params),
+	KUNIT_CASE_PARAM(may_not_sleep, kinds_gen_params),
+	{}
+};
+
+static struct kunit_suite gone_suite = {
+	.name = "pymalloc_gone",
+	.init = pymt_init_bare,
+	.exit = pymt_exit,
+	.test_cases = gone_cases,
+};
+
+kunit_test_suites(&gone_suite);

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Blocks that are freed twice where fronts take them: told at once if it is one of the
+ * last two that this CPU has freed, else when the front gives it back.
+ */
+#include <linux/cpumask.h>
+#include <linux/preempt.h>
+#include <linux/workqueue.h>
+#include "fixture.h"
+
+static int init_fronts(struct kunit *test)
+{
+	int ret = pymt_init_bare(test);
+
+	if (!ret)
+		pymt_open(test, PYMT_PAGES | PYMT_FRONTS, NULL);
+	return ret;
+}
+
+static struct pym_heap *heap_of(struct kunit *test)
+{
+	return pymt_heap(test)->heap;
+}
+
+static void in_a_row(struct kunit *test)
+{
+	struct pym_cache *cache = pymt_warm_cache(test, heap_of(test), 64);
+	void *p = pymt_take(test, cache);
+
+	migrate_disable();
+	pym_cache_free(cache, p);
+	pym_cache_free(cache, p);
+	migrate_enable();
+	pymt_expect_misuse(test, PYM_MISUSE_DOUBLE_FREE, 1);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).live, 0);
+}
+
+static void by_pym_free(struct kunit *test)
+{
+	void *blocks[PYMT_WARM], *p;
+	unsigned int i;
+
+	for (i = 0; i < PYMT_WARM; i++)
+		blocks[i] = pymt_malloc(test, heap_of(test), 64);
+	for (i = 0; i < PYMT_WARM; i++)
+		pym_free(blocks[i]);
+	p = pymt_malloc(test, heap_of(test), 64);
+	migrate_disable();
+	pym_free(p);
+	pym_free(p);
+	migrate_enable();
+	pymt_expect_misuse(test, PYM_MISUSE_DOUBLE_FREE, 1);
+}
+
+/* A B A, as a path for errors does that frees what another has freed. */
+static void around_another(struct kunit *test)
+{
+	struct pym_cache *cache = pymt_warm_cache(test, heap_of(test), 64);
+	void *a = pymt_take(test, cache), *b = pymt_take(test, cache);
+	void *c, *d;
+
+	migrate_disable();
+	pym_cache_free(cache, a);
+	pym_cache_free(cache, b);
+	pym_cache_free(cache, a);
+	pymt_expect_misuse(test, PYM_MISUSE_DOUBLE_FREE, 1);
+	c = pymt_take(test, cache);
+	d = pymt_take(test, cache);
+	KUNIT_EXPECT_PTR_EQ(test, c, b);
+	KUNIT_EXPECT_PTR_EQ(test, d, a);
+	migrate_enable();
+	pym_cache_free(cache, c);
+	pym_cache_free(cache, d);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).live, 0);
+}
+
+static void around_another_by_pym_free(struct kunit *test)
+{
+	void *blocks[PYMT_WARM], *a, *b;
+	unsigned int i;
+
+	for (i = 0; i < PYMT_WARM; i++)
+		blocks[i] = pymt_malloc(test, heap_of(test), 64);
+	for (i = 0; i < PYMT_WARM; i++)
+		pym_free(blocks[i]);
+	a = pymt_malloc(test, heap_of(test), 64);
+	b = pymt_malloc(test, heap_of(test), 64);
+	migrate_disable();
+	pym_free(a);
+	pym_free(b);
+	pym_free(a);
+	migrate_enable();
+	pymt_expect_misuse(test, PYM_MISUSE_DOUBLE_FREE, 1);
+}
+
+/* In one call, in two, and of what was freed alone. */
+static void in_bulk(struct kunit *test)
+{
+	struct pym_cache *cache = pymt_warm_cache(test, heap_of(test), 64);
+	void *p[4];
+
+	migrate_disable();
+	pymt_take_many(test, cache, p, 4);
+	pym_cache_free_bulk(cache, 3, (void *[]){ p[0], p[1], p[0] });
+	pymt_expect_misuse(test, PYM_MISUSE_DOUBLE_FREE, 1);
+	pym_cache_free_bulk(cache, 1, (void *[]){ p[0] });
+	pymt_expect_misuse(test, PYM_MISUSE_DOUBLE_FREE, 1);
+	pym_cache_free_bulk(cache, 2, (void *[]){ p[2], p[1] });
+	pymt_expect_misuse(test, PYM_MISUSE_DOUBLE_FREE, 1);
+	pym_cache_free(cache, p[3]);
+	pym_cache_free_bulk(cache, 1, (void *[]){ p[2] });
+	pymt_expect_misuse(test, PYM_MISUSE_DOUBLE_FREE, 1);
+	migrate_enable();
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).live, 0);
+}
+
+/* With more in between the front takes it, and the pools tell when they get it back. */
+static void comes_to_light(struct kunit *test)
+{
+	struct pym_cache *cache = pymt_warm_cache(test, heap_of(test), 64);
+	void *p[3];
+
+	pymt_take_many(test, cache, p, 3);
+	migrate_disable();
+	pym_cache_free_bulk(cache, 3, p);
+	pym_cache_free(cache, p[0]);
+	migrate_enable();
+	pym_heap_shrink(heap_of(test));
+	pymt_expect_misuse(test, PYM_MISUSE_DOUBLE_FREE, 1);
+}
+
+/* Or when the cache goes: that is no leak. */
+static void until_the_end(struct kunit *test)
+{
+	struct pym_cache *cache = pymt_warm_cache(test, heap_of(test), 64);
+	void *p[3];
+
+	pymt_take_many(test, cache, p, 3);
+	migrate_disable();
+	pym_cache_free_bulk(cache, 3, p);
+	pym_cache_free(cache, p[0]);
+	migrate_enable();
+	pym_cache_destroy(cache);
+	pymt_expect_misuse(test, PYM_MISUSE_DOUBLE_FREE, 1);
+	pymt_expect_misuse(test, PYM_MISUSE_LEAK, 0);
+}
+
+struct gift {
+	struct pym_cache *cache;
+	void *p;
+};
+
+static long give_there(void *arg)
+{
+	struct gift *g = arg;
+
+	pym_cache_free(g->cache, g->p);
+	return 0;
+}
+
+static void on_two_cpus(struct kunit *test)
+{
+	struct pym_cache *cache = pymt_warm_cache(test, heap_of(test), 64);
+	struct gift gift = { cache, pymt_take(test, cache) };
+	int cpu = cpumask_any_but(cpu_online_mask, raw_smp_processor_id());
+
+	if (cpu >= nr_cpu_ids)
+		kunit_skip(test, "needs two CPUs");
+	pym_cache_free(cache, gift.p);
+	work_on_cpu(cpu, give_there, &gift);
+	pym_heap_shrink(heap_of(test));
+	pymt_expect_misuse(test, PYM_MISUSE_DOUBLE_FREE, 1);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).live, 0);
+}
+
+static struct kunit_case twice_cases[] = {
+	KUNIT_CASE(in_a_row),
+	KUNIT_CASE(by_pym_free),
+	KUNIT_CASE(around_another),
+	KUNIT_CASE(around_another_by_pym_free),
+	KUNIT_CASE(in_bulk),
+	KUNIT_CASE(comes_to_light),
+	KUNIT_CASE(until_the_end),
+	KUNIT_CASE(on_two_cpus),
+	{}
+};
+
+static struct kunit_suite twice_suite = {
+	.name = "pymalloc_twice",
+	.init = init_fronts,
+	.exit = pymt_exit,
+	.test_cases = twice_cases,
+};
+
+kunit_test_suites(&twice_suite);

@@ -4,14 +4,6 @@
  */
 #include "fixture.h"
 
-static struct pym_cache_stats stats_of(struct pym_cache *cache)
-{
-	struct pym_cache_stats stats;
-
-	pym_cache_stats(cache, &stats);
-	return stats;
-}
-
 static const size_t bulk_sizes[] = { 0, 1, 2, 31, 32, 33, 64, 65, 1000 };
 
 static void bulk_desc(const size_t *n, char *desc)
@@ -36,12 +28,12 @@ static void bulk_round(struct kunit *test)
 	for (i = 0; i < n; i++)
 		bad += !!memchr_inv(blocks[i], pymt_tag(blocks[i]), 512);
 	KUNIT_EXPECT_EQ_MSG(test, bad, 0, "blocks overlap");
-	KUNIT_EXPECT_EQ(test, stats_of(cache).live, n);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).allocs, n);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).live, n);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).allocs, n);
 	pymt_check(test, pymt_heap(test));
 	pym_cache_free_bulk(cache, n, blocks);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).live, 0);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).frees, n);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).live, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).frees, n);
 }
 
 /* A cache in a fresh heap, with every third of its first 100 blocks free. */
@@ -78,8 +70,8 @@ static void bulk_as_one_by_one(struct kunit *test)
 	KUNIT_EXPECT_EQ_MSG(test, bad, 0, "blocks in another place");
 	pym_cache_free_bulk(many, 60, b);
 	pymt_give_many(one, a, 60);
-	KUNIT_EXPECT_EQ(test, stats_of(many).live, stats_of(one).live);
-	KUNIT_EXPECT_EQ(test, stats_of(many).pools, stats_of(one).pools);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(many).live, pymt_stats_of(one).live);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(many).pools, pymt_stats_of(one).pools);
 }
 
 static void bulk_all_or_nothing(struct kunit *test)
@@ -92,7 +84,7 @@ static void bulk_all_or_nothing(struct kunit *test)
 	th->provider->fail_at = 2;	/* the first arena has 128 blocks */
 	th->provider->fail_on = true;
 	KUNIT_EXPECT_EQ(test, pym_cache_alloc_bulk(cache, GFP_KERNEL, 200, blocks), 0);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).live, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).live, 0);
 	pymt_stats(test, th->heap, &stats);
 	KUNIT_EXPECT_EQ(test, stats.live, 0);
 	pymt_check(test, th);
@@ -112,8 +104,8 @@ static void bulk_free_skips_null(struct kunit *test)
 	blocks[1] = pymt_take(test, cache);
 	blocks[4] = pymt_take(test, cache);
 	pym_cache_free_bulk(cache, 5, blocks);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).live, 0);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).frees, 2);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).live, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).frees, 2);
 }
 
 static void bulk_zeroes(struct kunit *test)

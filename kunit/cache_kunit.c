@@ -11,14 +11,6 @@ static struct pym_heap *heap_of(struct kunit *test)
 	return pymt_heap(test)->heap;
 }
 
-static struct pym_cache_stats stats_of(struct pym_cache *cache)
-{
-	struct pym_cache_stats stats;
-
-	pym_cache_stats(cache, &stats);
-	return stats;
-}
-
 static void create_and_destroy(struct kunit *test)
 {
 	struct pym_cache_args args = { .heap = heap_of(test) };
@@ -28,11 +20,11 @@ static void create_and_destroy(struct kunit *test)
 	pymt_stats(test, args.heap, &before);
 	cache = pym_cache_create("object", 100, &args);
 	KUNIT_ASSERT_NOT_NULL(test, cache);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).size, 100);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).stride, 104);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).pool_size, PAGE_SIZE);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).capacity, PAGE_SIZE / 104);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).pools, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).size, 100);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).stride, 104);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).pool_size, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).capacity, PAGE_SIZE / 104);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).pools, 0);
 	pymt_stats(test, args.heap, &after);
 	KUNIT_EXPECT_GT_MSG(test, after.metadata, before.metadata, "descriptors are accounted");
 	KUNIT_EXPECT_EQ_MSG(test, pymt_calls(pymt_heap(test)), 0, "no pool before the first block");
@@ -170,8 +162,8 @@ static void never_merged(struct kunit *test)
 
 	KUNIT_EXPECT_PTR_NE(test, one, two);
 	KUNIT_EXPECT_PTR_NE(test, pymt_pool(test, a), pymt_pool(test, b));
-	KUNIT_EXPECT_EQ(test, stats_of(one).live, 1);
-	KUNIT_EXPECT_EQ(test, stats_of(two).live, 1);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(one).live, 1);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(two).live, 1);
 	pym_cache_free(one, a);
 	pym_cache_free(two, b);
 }
@@ -196,8 +188,8 @@ static void blocks_are_aligned(struct kunit *test)
 	void *blocks[20];
 
 	KUNIT_ASSERT_NOT_NULL(test, cache);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).size, 40);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).stride, round_up(40, max_t(size_t, align, 8)));
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).size, 40);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).stride, round_up(40, max_t(size_t, align, 8)));
 	pymt_take_many(test, cache, blocks, ARRAY_SIZE(blocks));
 	for (i = 0; i < ARRAY_SIZE(blocks); i++) {
 		bad += !IS_ALIGNED((unsigned long)blocks[i], max_t(size_t, align, 8));
@@ -247,7 +239,7 @@ static void hwalign(struct kunit *test)
 	int i;
 
 	KUNIT_ASSERT_NOT_NULL(test, cache);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).stride, round_up(40, cache_line_size()));
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).stride, round_up(40, cache_line_size()));
 	pymt_take_many(test, cache, blocks, ARRAY_SIZE(blocks));
 	for (i = 0; i < ARRAY_SIZE(blocks); i++)
 		KUNIT_EXPECT_TRUE(test, IS_ALIGNED((unsigned long)blocks[i], cache_line_size()));
@@ -262,7 +254,7 @@ static void hwalign_with_align(struct kunit *test)
 	struct pym_cache *cache = pym_cache_create("hwalign", 40, &args);
 
 	KUNIT_ASSERT_NOT_NULL(test, cache);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).stride, 512);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).stride, 512);
 	pym_cache_destroy(cache);
 }
 
@@ -273,7 +265,7 @@ static void align_above_size_limit(struct kunit *test)
 	void *block;
 
 	KUNIT_ASSERT_NOT_NULL(test, cache);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).stride, PYM_CACHE_MAX_SIZE);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).stride, PYM_CACHE_MAX_SIZE);
 	block = pymt_take(test, cache);
 	KUNIT_EXPECT_TRUE(test, PAGE_ALIGNED(block));
 	memset(block, 1, PYM_CACHE_MAX_SIZE - 1);
@@ -292,7 +284,7 @@ static void stats_follow_each_step(struct kunit *test)
 		struct pym_cache_stats s;
 
 		blocks[i - 1] = pymt_take(test, cache);
-		s = stats_of(cache);
+		s = pymt_stats_of(cache);
 		bad += s.live != i || s.high != i || s.allocs != i || s.frees ||
 		       s.free || s.pools != DIV_ROUND_UP(i, 8) || s.full != i / 8 ||
 		       s.live + s.free + s.virgin != 8 * s.pools;
@@ -302,13 +294,13 @@ static void stats_follow_each_step(struct kunit *test)
 		struct pym_cache_stats s;
 
 		pym_cache_free(cache, blocks[i]);
-		s = stats_of(cache);
+		s = pymt_stats_of(cache);
 		bad += s.live != i || s.high != 20 || s.allocs != 20 || s.frees != 20 - i ||
 		       s.pools != DIV_ROUND_UP(i, 8) || s.full != i / 8 ||
 		       s.live + s.free + s.virgin != 8 * s.pools;
 	}
 	KUNIT_EXPECT_EQ_MSG(test, bad, 0, "wrong after a free");
-	KUNIT_EXPECT_EQ(test, stats_of(cache).failures, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).failures, 0);
 }
 
 static void failures_are_counted(struct kunit *test)
@@ -320,8 +312,8 @@ static void failures_are_counted(struct kunit *test)
 	th->provider->fail_at = 1;
 	th->provider->fail_on = true;
 	KUNIT_EXPECT_NULL(test, pym_cache_alloc(cache, GFP_KERNEL));
-	KUNIT_EXPECT_EQ(test, stats_of(cache).failures, 1);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).allocs, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).failures, 1);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).allocs, 0);
 	pymt_stats(test, th->heap, &stats);
 	KUNIT_EXPECT_EQ(test, stats.failures, 1);
 	KUNIT_EXPECT_EQ_MSG(test, stats.limit_hits, 0, "the limit has nothing to do with it");
@@ -379,7 +371,7 @@ static void shrink_returns_bytes(struct kunit *test)
 
 	KUNIT_EXPECT_EQ(test, pym_cache_shrink(cache), before - PAGE_SIZE);
 	KUNIT_EXPECT_EQ(test, pymt_bytes(th), PAGE_SIZE);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).live, 1);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).live, 1);
 	pym_cache_free(cache, block);
 	KUNIT_EXPECT_GE(test, pym_cache_shrink(cache), 0);
 	KUNIT_EXPECT_EQ(test, pymt_bytes(th), 0);

@@ -31,14 +31,6 @@ void pymt_use_there(struct kunit *test, struct pym_cache *cache, int cpu);
 void pymt_expect_closed(struct kunit *test, struct pym_cache *cache);
 void pymt_expect_at_rest(struct kunit *test, struct pymt_heap *th, struct pym_cache *cache);
 
-static inline struct pym_cache_stats pymt_stats_of(struct pym_cache *cache)
-{
-	struct pym_cache_stats stats;
-
-	pym_cache_stats(cache, &stats);
-	return stats;
-}
-
 static inline struct pym_front *pymt_front_of(struct pym_cache *cache, int cpu)
 {
 	return per_cpu_ptr(cache->fronts, cpu);

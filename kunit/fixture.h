@@ -127,6 +127,14 @@ void pymt_expect_same(struct kunit *test, const struct pym_heap_stats *before,
 /* Shorthands; each asserts that it succeeded. */
 struct pym_cache *pymt_cache(struct kunit *test, struct pym_heap *heap, size_t size);
 
+static inline struct pym_cache_stats pymt_stats_of(struct pym_cache *cache)
+{
+	struct pym_cache_stats stats;
+
+	pym_cache_stats(cache, &stats);
+	return stats;
+}
+
 /* Allocations after which a cache is sure to have its fronts. */
 #define PYMT_WARM	64
 

@@ -24,14 +24,6 @@ static struct pym_heap *heap_of(struct kunit *test)
 	return pymt_heap(test)->heap;
 }
 
-static struct pym_cache_stats stats_of(struct pym_cache *cache)
-{
-	struct pym_cache_stats stats;
-
-	pym_cache_stats(cache, &stats);
-	return stats;
-}
-
 static void come_with_use(struct kunit *test)
 {
 	struct pym_cache *cache = pymt_cache(test, heap_of(test), 64);
@@ -39,14 +31,14 @@ static void come_with_use(struct kunit *test)
 
 	KUNIT_EXPECT_FALSE_MSG(test, !!cache->fronts, "one block does not earn them");
 	pym_cache_free(cache, p);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).cached, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).cached, 0);
 	pymt_warm_cache(test, heap_of(test), 128);
 }
 
 static void free_blocks_are_cached(struct kunit *test)
 {
 	struct pym_cache *cache = pymt_warm_cache(test, heap_of(test), 64);
-	struct pym_cache_stats s = stats_of(cache);
+	struct pym_cache_stats s = pymt_stats_of(cache);
 
 	KUNIT_EXPECT_EQ(test, s.live, 0);
 	KUNIT_EXPECT_GT(test, s.cached, 0);
@@ -73,8 +65,8 @@ static void shrink_empties_them(struct kunit *test)
 	struct pym_cache *cache = pymt_warm_cache(test, heap_of(test), 64);
 
 	KUNIT_EXPECT_GT(test, pym_cache_shrink(cache), 0);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).cached, 0);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).pools, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).cached, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).pools, 0);
 }
 
 /* Two arenas that only fronts keep, so that shrinking gives one back at once. */
@@ -105,9 +97,9 @@ static void bounded(struct kunit *test)
 
 	pymt_take_many(test, cache, blocks, n);
 	pymt_give_many(cache, blocks, n);
-	KUNIT_EXPECT_LE(test, stats_of(cache).cached,
+	KUNIT_EXPECT_LE(test, pymt_stats_of(cache).cached,
 			num_online_cpus() * cache->front_cap + PYM_DEPOT_BATCHES * half);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).live, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).live, 0);
 }
 
 static void depot_serves_again(struct kunit *test)
@@ -120,9 +112,9 @@ static void depot_serves_again(struct kunit *test)
 	pymt_take_many(test, cache, blocks, n);
 	pymt_give_many(cache, blocks, n);
 	KUNIT_EXPECT_GT(test, cache->node_of[numa_mem_id()].depot->nr, 0);
-	pools = stats_of(cache).pools;
+	pools = pymt_stats_of(cache).pools;
 	pymt_take_many(test, cache, blocks, n);
-	KUNIT_EXPECT_EQ_MSG(test, stats_of(cache).pools, pools, "no pool was needed");
+	KUNIT_EXPECT_EQ_MSG(test, pymt_stats_of(cache).pools, pools, "no pool was needed");
 	pymt_give_many(cache, blocks, n);
 }
 
@@ -185,7 +177,7 @@ static void constructed_once(struct kunit *test)
 		pymt_give_many(cache, blocks, n);
 	}
 	KUNIT_EXPECT_EQ(test, bad, 0);
-	s = stats_of(cache);
+	s = pymt_stats_of(cache);
 	KUNIT_EXPECT_GE(test, atomic_read(&constructed), s.cached + s.free);
 	KUNIT_EXPECT_LE(test, atomic_read(&constructed), 3 * n + cache->front_cap * 3);
 	pym_cache_destroy(cache);
@@ -200,8 +192,8 @@ static void none_where_not_wanted(struct kunit *test)
 	pymt_take_many(test, cache, blocks, PYMT_WARM);
 	pymt_give_many(cache, blocks, PYMT_WARM);
 	KUNIT_EXPECT_FALSE(test, !!cache->fronts);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).cached, 0);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).pools, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).cached, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).pools, 0);
 }
 
 static void indexed_heaps_too(struct kunit *test)
@@ -210,11 +202,11 @@ static void indexed_heaps_too(struct kunit *test)
 	struct pym_cache *cache = pymt_warm_cache(test, heap, 64);
 	void *p = pymt_malloc(test, heap, 100);
 
-	KUNIT_EXPECT_GT(test, stats_of(cache).cached, 0);
+	KUNIT_EXPECT_GT(test, pymt_stats_of(cache).cached, 0);
 	KUNIT_EXPECT_TRUE(test, is_vmalloc_addr(p));
 	pym_free(p);
 	pym_heap_shrink(heap);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).cached, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).cached, 0);
 }
 
 static void within_the_limit(struct kunit *test)
@@ -347,11 +339,11 @@ static void freed_on_another_cpu(struct kunit *test)
 		pymt_take_many(test, cache, e.blocks, e.n);
 		KUNIT_EXPECT_EQ(test, work_on_cpu(cpu, give_there, &e), 0);
 	}
-	KUNIT_EXPECT_EQ(test, stats_of(cache).live, 0);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).frees, PYMT_WARM + 500 * round);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).live, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).frees, PYMT_WARM + 500 * round);
 	pym_heap_shrink(heap_of(test));
-	KUNIT_EXPECT_EQ(test, stats_of(cache).cached, 0);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).pools, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).cached, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).pools, 0);
 }
 
 static unsigned long held_by(struct pym_cache *cache, int cpu)
@@ -423,7 +415,7 @@ static void interrupted(struct kunit *test)
 	irq_work_sync(&s->work);
 	KUNIT_EXPECT_GT(test, s->rounds, 0);
 	KUNIT_EXPECT_EQ(test, s->failed, 0);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).live, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).live, 0);
 }
 
 /* What an interrupt finds that comes while a front is being changed. */
@@ -447,7 +439,7 @@ static void busy_front_is_left_alone(struct kunit *test)
 	KUNIT_EXPECT_NOT_NULL(test, p);
 	KUNIT_EXPECT_PTR_NE(test, p, top);
 	KUNIT_EXPECT_EQ(test, n, front->n);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).live, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).live, 0);
 	pym_free(q);
 }
 

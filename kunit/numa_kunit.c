@@ -43,17 +43,9 @@ static int cpu_of(int node)
 	return cpu < nr_cpu_ids ? cpu : raw_smp_processor_id();
 }
 
-static struct pym_cache_stats stats_of(struct pym_cache *cache)
-{
-	struct pym_cache_stats stats;
-
-	pym_cache_stats(cache, &stats);
-	return stats;
-}
-
 static void expect_sums(struct kunit *test, struct pym_cache *cache, unsigned long live)
 {
-	struct pym_cache_stats s = stats_of(cache);
+	struct pym_cache_stats s = pymt_stats_of(cache);
 
 	KUNIT_EXPECT_EQ(test, s.live, live);
 	KUNIT_EXPECT_EQ(test, s.allocs - s.frees, live);
@@ -192,7 +184,7 @@ static void alternately(struct kunit *test)
 	pymt_give_many(cache, blocks, MANY);
 	expect_sums(test, cache, 0);
 	pym_heap_shrink(th->heap);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).pools, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).pools, 0);
 }
 
 /* Everything a node has: then only that node or NULL, and else the next. */
@@ -242,7 +234,7 @@ static void exhausted(struct kunit *test)
 	}
 	expect_sums(test, cache, 0);
 	pym_heap_shrink(th->heap);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).pools, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).pools, 0);
 }
 
 /* Nodes that never will be are a mistake; one that is not there now has no memory. */
@@ -316,8 +308,8 @@ static void goes_home(struct kunit *test)
 		pymt_check(test, th);
 	}
 	pym_heap_shrink(th->heap);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).pools, 0);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).cached, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).pools, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).cached, 0);
 }
 
 /* A few, less than a batch: they are not forgotten where they were gathered. */
@@ -336,12 +328,12 @@ static void stragglers(struct kunit *test)
 	pymt_check(test, th);
 	pym_heap_shrink(th->heap);
 	expect_sums(test, cache, 0);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).pools, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).pools, 0);
 	/* And again, for destruction. */
 	work_on_cpu(cpu_of(other), take_there, &e);
 	work_on_cpu(cpu_of(node), give_there, &e);
 	keep = pymt_take(test, cache);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).live, 1);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).live, 1);
 	pym_cache_free(cache, keep);
 	pym_cache_destroy(cache);
 	pymt_check(test, th);
@@ -364,7 +356,7 @@ static void freed_twice_elsewhere(struct kunit *test)
 	work_on_cpu(cpu_of(node), give_there, &e);
 	pym_heap_shrink(th->heap);
 	pymt_expect_misuse(test, PYM_MISUSE_DOUBLE_FREE, 1);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).live, 1);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).live, 1);
 	pym_cache_free(cache, keep);
 	pymt_check(test, th);
 }
@@ -392,7 +384,7 @@ static void freed_twice_is_not_given_twice(struct kunit *test)
 	for (i = 0; i < MANY; i++)
 		memset(e.blocks[i], i, SIZE);
 	pym_heap_shrink(th->heap);
-	KUNIT_EXPECT_EQ_MSG(test, stats_of(cache).live, MANY, "a live block was freed");
+	KUNIT_EXPECT_EQ_MSG(test, pymt_stats_of(cache).live, MANY, "a live block was freed");
 	for (i = 0; i < MANY; i++)
 		for (j = 0; j < SIZE; j++)
 			if (((u8 *)e.blocks[i])[j] != (u8)i) {
@@ -439,7 +431,7 @@ static int produce(void *arg)
 		/* After the block; pairs with the consumer's load. */
 		smp_store_release(&line->head, i + 1);
 		if (i % 256 == 0)
-			line->pools = max(line->pools, stats_of(line->cache).pools);
+			line->pools = max(line->pools, pymt_stats_of(line->cache).pools);
 	}
 	while (!kthread_should_stop())
 		schedule_timeout_interruptible(1);
@@ -511,13 +503,13 @@ static void producer_and_consumer(struct kunit *test)
 	 * gathered does not add up to what was produced.
 	 */
 	most = 20 + (RING + num_possible_cpus() * 4 * 64 + num_possible_nodes() * 1024) /
-		    stats_of(line->cache).capacity;
+		    pymt_stats_of(line->cache).capacity;
 	kunit_info(test, "node %d to node %d, at most %lu pools\n", line->node,
 		   cpu_to_node(to), line->pools);
 	KUNIT_EXPECT_LE_MSG(test, line->pools, most, "of %u", PRODUCED * SIZE / SZ_4K);
 	pymt_check(test, th);
 	pym_heap_shrink(th->heap);
-	KUNIT_EXPECT_EQ(test, stats_of(line->cache).pools, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(line->cache).pools, 0);
 }
 
 static const struct kunit_attributes slow = { .speed = KUNIT_SPEED_SLOW };

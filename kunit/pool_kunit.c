@@ -15,14 +15,6 @@ static struct pym_cache *cache_512(struct kunit *test)
 	return cache;
 }
 
-static struct pym_cache_stats stats_of(struct pym_cache *cache)
-{
-	struct pym_cache_stats stats;
-
-	pym_cache_stats(cache, &stats);
-	return stats;
-}
-
 static void virgin_until_used(struct kunit *test)
 {
 	struct pym_cache *cache = cache_512(test);
@@ -91,7 +83,7 @@ static void used_before_virgin(struct kunit *test)
 		blocks[i % 3] = pymt_take(test, cache);
 	}
 	KUNIT_EXPECT_EQ_MSG(test, pool->carved, 3, "churn of 3 blocks needs 3 blocks");
-	KUNIT_EXPECT_EQ(test, stats_of(cache).virgin, PER_POOL - 3);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).virgin, PER_POOL - 3);
 	pymt_give_many(cache, blocks, 3);
 }
 
@@ -104,12 +96,12 @@ static void last_block_makes_full(struct kunit *test)
 	pymt_take_many(test, cache, blocks, PER_POOL - 1);
 	pool = pymt_pool(test, blocks[0]);
 	KUNIT_EXPECT_EQ(test, pool->state, PYM_POOL_USED);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).full, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).full, 0);
 	blocks[PER_POOL - 1] = pymt_take(test, cache);
 	KUNIT_EXPECT_PTR_EQ(test, pymt_pool(test, blocks[PER_POOL - 1]), pool);
 	KUNIT_EXPECT_EQ(test, pool->state, PYM_POOL_FULL);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).full, 1);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).pools, 1);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).full, 1);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).pools, 1);
 	KUNIT_EXPECT_NULL(test, pym_cache_any_used(cache));
 	pymt_give_many(cache, blocks, PER_POOL);
 }
@@ -125,8 +117,8 @@ static void first_free_makes_used(struct kunit *test)
 	pym_cache_free(cache, blocks[4]);
 	KUNIT_EXPECT_EQ(test, pool->state, PYM_POOL_USED);
 	KUNIT_EXPECT_EQ(test, pool->live, PER_POOL - 1);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).full, 0);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).free, 1);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).full, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).free, 1);
 	KUNIT_EXPECT_PTR_EQ(test, pymt_take(test, cache), blocks[4]);
 	KUNIT_EXPECT_EQ(test, pool->state, PYM_POOL_FULL);
 	pymt_give_many(cache, blocks, PER_POOL);
@@ -149,7 +141,7 @@ static void last_free_makes_empty(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, pool->arena->free & BIT_ULL(pool->index));
 	KUNIT_EXPECT_FALSE_MSG(test, pool->arena->virgin & BIT_ULL(pool->index),
 			       "a pool that was used is not virgin again");
-	KUNIT_EXPECT_EQ(test, stats_of(cache).pools, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).pools, 0);
 }
 
 static void most_recently_full_first(struct kunit *test)
@@ -164,7 +156,7 @@ static void most_recently_full_first(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, pymt_take(test, cache), blocks[PER_POOL + 1]);
 	KUNIT_EXPECT_PTR_EQ(test, pymt_take(test, cache), blocks[2 * PER_POOL + 1]);
 	KUNIT_EXPECT_PTR_EQ(test, pymt_take(test, cache), blocks[1]);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).full, 3);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).full, 3);
 	pymt_give_many(cache, blocks, 3 * PER_POOL);
 }
 
@@ -193,8 +185,8 @@ static void next_pool_on_exhaustion(struct kunit *test)
 	KUNIT_EXPECT_PTR_NE(test, pymt_pool(test, blocks[PER_POOL]), pymt_pool(test, blocks[0]));
 	KUNIT_EXPECT_PTR_EQ(test, pymt_pool(test, blocks[PER_POOL])->arena,
 			    pymt_pool(test, blocks[0])->arena);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).pools, 2);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).full, 1);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).pools, 2);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).full, 1);
 	pymt_give_many(cache, blocks, PER_POOL + 1);
 }
 
@@ -386,7 +378,7 @@ static void life_of_a_pool(struct kunit *test)
 	void **blocks = pymt_array(test, n);
 	struct pym_pool *pool;
 
-	KUNIT_EXPECT_EQ(test, stats_of(cache).stride, round_up(size, 8));
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).stride, round_up(size, 8));
 	KUNIT_EXPECT_GE(test, n, 9);
 	pymt_take_many(test, cache, blocks, n);
 	pool = pymt_pool(test, blocks[0]);
@@ -401,11 +393,11 @@ static void life_of_a_pool(struct kunit *test)
 	KUNIT_EXPECT_EQ_MSG(test, count_damaged(blocks + n / 2, n - n / 2, size), 0,
 			    "freeing other blocks changed live ones");
 	pymt_take_many(test, cache, blocks, n / 2);
-	KUNIT_EXPECT_EQ_MSG(test, stats_of(cache).pools, 2, "the blocks freed are used again");
-	KUNIT_EXPECT_EQ(test, stats_of(cache).live, n);
+	KUNIT_EXPECT_EQ_MSG(test, pymt_stats_of(cache).pools, 2, "the blocks freed are used again");
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).live, n);
 	pymt_check(test, pymt_heap(test));
 	pymt_give_many(cache, blocks, n);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).pools, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).pools, 0);
 	KUNIT_EXPECT_EQ(test, pool->state, PYM_POOL_EMPTY);
 }
 

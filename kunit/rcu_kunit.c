@@ -13,14 +13,6 @@
 #define SIZE		PYMT_MARKED
 #define MANY		300
 
-static struct pym_cache_stats stats_of(struct pym_cache *cache)
-{
-	struct pym_cache_stats stats;
-
-	pym_cache_stats(cache, &stats);
-	return stats;
-}
-
 static u64 *take_marked(struct kunit *test, struct pym_cache *cache)
 {
 	u64 *block = pymt_take(test, cache);
@@ -49,7 +41,7 @@ static void stays_while_read(struct kunit *test)
 
 	pymt_is_handed_out(cache, NULL, blocks, MANY, GFP_KERNEL);
 	block = take_marked(test, cache);
-	was = stats_of(cache);
+	was = pymt_stats_of(cache);
 
 	rcu_read_lock();
 	pym_cache_free_rcu(cache, block);
@@ -61,7 +53,7 @@ static void stays_while_read(struct kunit *test)
 	KUNIT_EXPECT_FALSE_MSG(test, found, "the block was handed out");
 
 	pymt_settle(test, cache, 0);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).frees - was.frees, 2 * MANY + 1);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).frees - was.frees, 2 * MANY + 1);
 	pymt_check(test, th);
 }
 
@@ -86,7 +78,7 @@ static void stays_while_read_elsewhere(struct kunit *test)
 	pymt_end_reader(test, r);
 	pymt_settle(test, cache, 0);
 	pym_heap_shrink(th->heap);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).pools, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).pools, 0);
 }
 
 static void comes_back(struct kunit *test)
@@ -110,7 +102,7 @@ static void null_is_nothing(struct kunit *test)
 
 	pym_cache_free_rcu(cache, NULL);
 	pymt_settle(test, cache, 0);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).frees, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).frees, 0);
 }
 
 /* A heap that is full can give back all the same. */
@@ -167,9 +159,9 @@ static void many(struct kunit *test)
 	}
 	kvfree(blocks);
 	pymt_settle(test, cache, 0);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).frees, n);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).frees, n);
 	pym_heap_shrink(th->heap);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).pools, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).pools, 0);
 	pymt_check(test, th);
 }
 
@@ -225,7 +217,7 @@ static void from_any_context(struct kunit *test)
 		pymt_call_in(test, context, free_in_context, job);
 		KUNIT_EXPECT_FALSE_MSG(test, job->changed, "a block was changed at once");
 		pymt_settle(test, job->cache, 0);
-		KUNIT_EXPECT_EQ(test, stats_of(job->cache).frees, ARRAY_SIZE(job->blocks));
+		KUNIT_EXPECT_EQ(test, pymt_stats_of(job->cache).frees, ARRAY_SIZE(job->blocks));
 		pymt_close(test, th);
 	}
 }
@@ -370,7 +362,7 @@ static void freed_twice(struct kunit *test)
 	pymt_settle(test, cache, 1);
 	pym_heap_shrink(th->heap);
 	pymt_expect_misuse(test, PYM_MISUSE_DOUBLE_FREE, 1);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).live, 1);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).live, 1);
 	pym_cache_free(cache, keep);
 	pymt_check(test, th);
 }

@@ -15,14 +15,6 @@
 #define SIZE		PYMT_MARKED
 #define MANY		300
 
-static struct pym_cache_stats stats_of(struct pym_cache *cache)
-{
-	struct pym_cache_stats stats;
-
-	pym_cache_stats(cache, &stats);
-	return stats;
-}
-
 KUNIT_ARRAY_PARAM(kinds, pymt_reader_kinds, pymt_reader_kind_desc);
 
 static struct pymt_heap *open_param(struct kunit *test)
@@ -49,8 +41,8 @@ static void expect_given_back(struct kunit *test, struct pymt_heap *th, struct p
 	pymt_settle(test, cache, 0);
 	flush_work(&th->heap->reap_work);
 	pym_heap_shrink(th->heap);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).pools, 0);
-	KUNIT_EXPECT_EQ(test, stats_of(cache).cached, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).pools, 0);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).cached, 0);
 }
 
 /* No delay for the cache itself. */

@@ -29,16 +29,22 @@ struct rest {
 	void *block;
 };
 
-static struct rest destroyed_cache(struct kunit *test)
+static struct rest used_cache(struct kunit *test, struct pym_heap *heap)
 {
-	struct pym_heap *heap = open_param(test)->heap;
 	struct pym_cache *cache = pymt_cache(test, heap, 64);
 	void *blocks[PYMT_WARM];
 
 	pymt_take_many(test, cache, blocks, PYMT_WARM);
 	pymt_give_many(cache, blocks, PYMT_WARM);
-	pym_cache_destroy(cache);
 	return (struct rest){ cache, blocks[0] };
+}
+
+static struct rest destroyed_cache(struct kunit *test)
+{
+	struct rest r = used_cache(test, open_param(test)->heap);
+
+	pym_cache_destroy(r.cache);
+	return r;
 }
 
 static void told(struct kunit *test)
@@ -92,12 +98,14 @@ static void cache_tells_nothing(struct kunit *test)
 static void cache_of_a_destroyed_heap(struct kunit *test)
 {
 	struct pymt_heap *th = open_param(test);
-	struct pym_cache *cache = pymt_warm_cache(test, th->heap, 64);
+	struct rest r = used_cache(test, th->heap);
 
 	pymt_destroy(test, th);
-	KUNIT_EXPECT_NULL(test, pym_cache_alloc(cache, GFP_KERNEL));
+	KUNIT_EXPECT_NULL(test, pym_cache_alloc(r.cache, GFP_KERNEL));
 	told(test);
-	pym_cache_destroy(cache);
+	pym_cache_free(r.cache, r.block);
+	told(test);
+	pym_cache_destroy(r.cache);
 	told(test);
 }
 

@@ -270,11 +270,8 @@ unsigned int misuse_sort(struct misuse_scene *s)
 	return n;
 }
 
-/**
- * misuse_check_addresses() - has everybody a block of their own?
- * @s: the scene
- */
-void misuse_check_addresses(struct misuse_scene *s)
+/* Has everybody a block of their own? */
+static void check_addresses(struct misuse_scene *s)
 {
 	unsigned int i, n = misuse_sort(s);
 
@@ -308,7 +305,7 @@ static void check_round(struct misuse_scene *s)
 		take_one(s, NULL, &s->taken[i], i);
 	for (i = 0; s->other && i < NR_OTHER; i++)
 		take_one(s, s->other, &s->others[i], i);
-	misuse_check_addresses(s);
+	check_addresses(s);
 	check_bytes(s, s->live, NR_LIVE);
 	check_bytes(s, s->taken, NR_TAKEN);
 	check_bytes(s, s->others, NR_OTHER);

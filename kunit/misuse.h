@@ -78,6 +78,5 @@ void misuse_corrupt(struct misuse_scene *s, const char *what);
 void *misuse_take(struct misuse_scene *s, gfp_t gfp);
 void misuse_give(struct misuse_scene *s, void *block);
 unsigned int misuse_sort(struct misuse_scene *s);
-void misuse_check_addresses(struct misuse_scene *s);
 
 #endif /* _PYM_MISUSE_H */

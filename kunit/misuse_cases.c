@@ -6,6 +6,7 @@
 #include <linux/compiler.h>
 #include <linux/irq_work.h>
 #include <linux/mm.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/vmalloc.h>
@@ -207,35 +208,44 @@ static void create_align_24(struct misuse_scene *s)
 struct irq_scene {
 	struct irq_work work;
 	struct misuse_scene *s;
+	void **first;			/* blocks, each with the next one's address in it */
+	unsigned int n;
 };
 
 /* So many that new memory is needed; that there is none to be had here is no wrong. */
 static void take_in_irq(struct irq_work *work)
 {
-	struct misuse_scene *s = container_of(work, struct irq_scene, work)->s;
+	struct irq_scene *irq = container_of(work, struct irq_scene, work);
 	unsigned int i;
+	void **block;
 
-	for (i = 0; i < NR_TAKEN; i++)
-		s->taken[i] = misuse_take(s, GFP_KERNEL);
+	for (i = 0; i < SZ_1M / irq->s->size; i++) {
+		block = misuse_take(irq->s, GFP_KERNEL);
+		if (!block)
+			break;
+		*block = irq->first;
+		irq->first = block;
+		irq->n++;
+	}
 }
 
 /* A helper that was for tasks is called from an interrupt handler. */
 static void gfp_in_irq(struct misuse_scene *s)
 {
 	struct irq_scene irq = { .s = s };
-	unsigned int i, n = 0;
+	void **block, **next;
 
 	init_irq_work(&irq.work, take_in_irq);
 	irq_work_queue(&irq.work);
 	irq_work_sync(&irq.work);
-	for (i = 0; i < NR_TAKEN; i++)
-		n += !!s->taken[i];
-	pr_info("%u blocks in an interrupt\n", n);
-	misuse_check_addresses(s);
-	for (i = 0; i < NR_TAKEN; i++)
-		if (s->taken[i])
-			misuse_give(s, s->taken[i]);
-	memset(s->taken, 0, sizeof(s->taken));
+	pr_info("%u of %u blocks in an interrupt\n", irq.n, SZ_1M / s->size);
+	/* One that has been handed out twice makes them fewer, or more without end. */
+	for (block = irq.first; block && irq.n; block = next, irq.n--) {
+		next = *block;
+		misuse_give(s, block);
+	}
+	if (block || irq.n)
+		misuse_corrupt(s, "blocks taken in an interrupt are not what they were");
 }
 
 /* A pointer that was read from memory which is not what it was thought to be. */

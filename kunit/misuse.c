@@ -45,7 +45,7 @@ MODULE_PARM_DESC(size, "bytes of a block, a multiple of 8");
 /* Not for us: who loads us writes it into the cache's file in debugfs. */
 static char *debug = "";
 module_param(debug, charp, 0444);
-MODULE_PARM_DESC(debug, "what pymalloc's cache is to be told before it is used");
+MODULE_PARM_DESC(debug, "what pymalloc's cache is to be told before it is used, with commas");
 
 /* ---------------------------------------------------------- allocators -- */
 

@@ -31,7 +31,7 @@ clean:
 	@rm -rf *.ko *.mod *.mod.c *.o .*.cmd modules.order Module.symvers .module-common.o
 	@rm -f $(foreach d,module kunit,$(addprefix $(d)/,*.o .*.cmd .*.d *.gcno))
 
-test demo bench bench-memory bench-native record-trace check:
+test demo misuse bench bench-memory bench-native record-trace check:
 	@scripts/$@
 
 kdir:
@@ -53,6 +53,7 @@ help:
 	@echo 'In QEMU; this machine never loads the module'
 	@echo '  test             KUnit under KASAN, lockdep, kmemleak, on PREEMPT_RT, on stock kernels'
 	@echo '  demo             replay recorded kernel allocations and show the heap map'
+	@echo '  misuse           do 23 things wrong with pymalloc and with SLUB'
 	@echo '  bench            measure pymalloc beside kmem_cache and kmalloc'
 	@echo '  bench-memory     what is held and what comes back, beside the same two; plots'
 	@echo '  bench-native     cycles, in User-Mode Linux, beside CPython, mimalloc, glibc'
@@ -62,13 +63,13 @@ help:
 	@echo '  KDIR=<dir>       kernel headers or build tree; KERNELDIR is accepted too'
 	@echo '                   now: $(KDIR)'
 	@echo '  W=1 C=2 V=1 ...  as for any kernel build'
-	@echo '  KERNEL=<series>  demo, record-trace: stock kernel 6.12 (default), 6.1 or 7.3'
+	@echo '  KERNEL=<series>  demo, misuse, record-trace: stock kernel 6.12 (default), 6.1 or 7.3'
 	@echo '                   bench, bench-memory: one kernel instead of all they know'
 	@echo '  TRACE=<file>     demo: text of the kmem trace events, plain or .xz'
-	@echo '  JSON=<file>      bench, bench-memory, bench-native: write the figures there too'
+	@echo '  JSON=<file>      misuse, bench, bench-memory, bench-native: write the figures there too'
 	@echo '  OUT=<file>       record-trace: where to write, default scripts/boot.trace.xz'
 	@echo '  OUT=<dir>        bench-memory: where the plots go'
 	@echo '  more             scripts/config.defaults'
 
 .DEFAULT_GOAL := modules
-.PHONY: modules modules_install install clean test demo bench bench-memory bench-native record-trace check kdir help
+.PHONY: modules modules_install install clean test demo misuse bench bench-memory bench-native record-trace check kdir help

@@ -122,6 +122,30 @@ static void what_a_cache_cannot_have(struct kunit *test)
 	}
 }
 
+static void no_room_for_switches(struct kunit *test)
+{
+	struct pymt_heap *th = pymt_debug_open(test);
+	struct pym_cache *cache = pymt_cache(test, th->heap, 64);
+	void *small = pymt_malloc(test, th->heap, 64), *p = pymt_take(test, cache);
+	struct pym_switches poison = { .on = PYM_POISON }, is;
+	struct pym_heap_stats stats;
+
+	pym_heap_stats(th->heap, &stats);
+	KUNIT_ASSERT_EQ(test, pym_heap_set_limit(th->heap, stats.held), 0);
+	KUNIT_EXPECT_EQ(test, pym_switch_cache(cache, &poison), -EDQUOT);
+	KUNIT_EXPECT_EQ(test, pym_switch_heap(th->heap, &poison), -EDQUOT);
+	pym_cache_switches(cache, &is);
+	KUNIT_EXPECT_EQ_MSG(test, is.on, 0, "the cache is as it was");
+	pym_cache_free(cache, pymt_take(test, cache));
+	KUNIT_ASSERT_EQ(test, pym_heap_set_limit(th->heap, 0), 0);
+	pymt_switch_heap(test, th->heap, "poison");
+	pym_cache_switches(cache, &is);
+	KUNIT_EXPECT_EQ(test, is.on, PYM_POISON);
+	pym_cache_free(cache, p);
+	pym_free(small);
+	pymt_check(test, th);
+}
+
 /* -------------------------------------------------------------- overflow -- */
 
 static void beside_a_block(struct kunit *test, size_t size)
@@ -177,7 +201,7 @@ static void behind_what_was_asked_for(struct kunit *test)
 
 	pymt_switch_heap(test, th->heap, "redzone");
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
-		n = max(sizes[i], (size_t)1);
+		n = sizes[i] ?: 1;
 		p = pymt_malloc(test, th->heap, sizes[i]);
 		KUNIT_EXPECT_EQ(test, pym_usable_size(p), n);
 		KUNIT_EXPECT_PTR_EQ(test, pym_owner(p), th->heap);
@@ -503,6 +527,7 @@ static void frozen_by_use_after_free(struct kunit *test)
 static struct kunit_case debug_cases[] = {
 	KUNIT_CASE(words_are_read),
 	KUNIT_CASE_PARAM(what_a_cache_cannot_have, pymt_debug_kinds),
+	KUNIT_CASE_PARAM(no_room_for_switches, pymt_debug_kinds),
 	KUNIT_CASE_PARAM(beside_a_block_of_1, pymt_debug_kinds),
 	KUNIT_CASE_PARAM(beside_a_block_of_64, pymt_debug_kinds),
 	KUNIT_CASE_PARAM(beside_a_block_of_3000, pymt_debug_kinds),

@@ -24,9 +24,14 @@
 struct pym_heap *pym_free_to_front(struct pym_cache *cache, struct pym_pool *pool,
 				   void *p, unsigned long ip)
 {
+	struct pym_cache *owner = READ_ONCE(pool->owner);
 	bool reap = false;
 
-	if (!fronts_of(cache) || !slot_start(p - pool->base, cache))
+	if (unlikely(owner && owner->base))
+		return pym_shadow_free(owner, pool, p, ip);
+	/* While a shadow serves, fronts are to stay empty. */
+	if (!fronts_of(cache) || !slot_start(p - pool->base, cache) ||
+	    unlikely(READ_ONCE(cache->shadow)))
 		return pym_pool_free(pool, cache, p, ip);
 	if (unlikely(pym_front_has_on_top(cache, p))) {
 		pym_report_block(PYM_MISUSE_DOUBLE_FREE, "block is free already", pool, p, ip);
@@ -78,7 +83,7 @@ struct pym_pool *pym_find_block(struct pym_cache *cache, const void *p, unsigned
 		return NULL;
 	}
 	owner = READ_ONCE(pool->owner);
-	if (likely(owner == cache))
+	if (likely(owner == cache || (owner && owner->base == cache)))
 		return pool;
 	if (!owner)
 		pym_report_block(PYM_MISUSE_DOUBLE_FREE, "block is free already", pool, p, ip);

@@ -213,6 +213,8 @@ static void destroy_heap(struct pym_heap *heap)
 	pym_hooks_drop(heap);
 	pym_hide_classes(heap);
 	visit_caches(heap, pym_cache_quiesce);
+	visit_caches(heap, pym_shadow_quiesce);
+	visit_caches(heap, pym_shadow_leaks);
 	forget_everything(heap);
 	release_everything(heap);
 	visit_caches(heap, pym_cache_release);
@@ -250,6 +252,7 @@ void pym_heap_reset(struct pym_heap *heap)
 	mutex_lock(&pym_registry);
 	mutex_lock(&heap->reclaim);
 	visit_caches(heap, pym_cache_quiesce);
+	visit_caches(heap, pym_shadow_quiesce);
 	forget_everything(heap);
 	mutex_unlock(&pym_registry);
 	release_everything(heap);

@@ -85,7 +85,7 @@ static noinline void *malloc_unhooked(struct pym_heap *heap, size_t n, gfp_t gfp
 			return fail(heap, PTR_ERR(cache), pym_cache_bytes());
 	}
 	pym_class_publish(cache, n);
-	return pym_alloc_slow(cache, gfp, ip);
+	return pym_alloc_slow(cache, n ?: 1, gfp, ip);
 }
 
 static void *hooked_malloc(struct pym_heap *heap, size_t n, gfp_t gfp, unsigned long ip);
@@ -222,26 +222,28 @@ static bool find_block(const void *p, struct block *block)
 	rcu_read_lock();
 	pool = pym_lookup(p);
 	owner = pool ? READ_ONCE(pool->owner) : NULL;
-	if (owner) {
+	if (owner && unlikely(owner->base)) {
+		found = pym_shadow_find(owner, pool, p, &block->size);
+	} else if (owner) {
 		raw_spin_lock_irqsave(&owner->lock, flags);
 		found = pool->owner == owner &&
 			pym_pool_slot(pool, owner, p, &slot) == PYM_SLOT_LIVE;
 		raw_spin_unlock_irqrestore(&owner->lock, flags);
-		block->heap = owner->heap;
-		block->owner = owner;
 		block->size = owner->size;
 	}
+	block->heap = owner ? owner->heap : NULL;
+	block->owner = owner;
 	rcu_read_unlock();
 	if (pool)
 		return found;
-	block->owner = NULL;
 	return pym_large_info(p, &block->heap, &block->size);
 }
 
 /* Does a block of @size stay where it is when @n bytes are wanted of it? */
 static bool stays(size_t n, const struct block *block)
 {
-	if (n > block->size)
+	/* A block that is looked after is so for the size that it was asked for. */
+	if (n > block->size || (block->owner && block->owner->base))
 		return false;
 	if (4 * n > 3 * block->size)
 		return true;
@@ -354,12 +356,10 @@ void pym_hide_classes(struct pym_heap *heap)
 
 	/* Pairs with pym_class_publish() and pym_front_publish(). */
 	smp_store_mb(heap->hooked, true);
-	for (i = 0; i < ARRAY_SIZE(heap->head.hot); i++)
-		WRITE_ONCE(heap->head.hot[i], &pym_no_front);
 	for (i = 0; i < PYM_NR_CLASSES; i++) {
 		cache = READ_ONCE(heap->class[i]);
 		if (cache)
-			WRITE_ONCE(cache->head.front, &pym_no_front);
+			pym_cache_hide(cache);
 	}
 }
 

@@ -273,6 +273,9 @@ void pym_pool_set_owner(struct pym_pool *pool, struct pym_cache *owner)
 
 	if (pym_heap_indexed(pool->arena->heap))
 		return;
+	/* What a shadow looks after must not be freed by the fast path. */
+	if (owner && owner->base)
+		owner = NULL;
 	for (i = 0; i < nr; i++)
 		set_page_owner_words(virt_to_page(pool->base + i * PAGE_SIZE), owner);
 }

@@ -186,7 +186,7 @@ static bool check_block(struct pym_cache *cache, const void *p, unsigned long ip
 
 	rcu_read_lock();
 	pool = pym_find_block(cache, p, ip);
-	ok = pool && slot_start(p - pool->base, cache);
+	ok = pool && pym_at_slot(pool, cache, p);
 	if (pool && !ok)
 		pym_report_block(PYM_MISUSE_INTERIOR, "not the start of a block", pool, p, ip);
 	rcu_read_unlock();

@@ -20,6 +20,8 @@ const char * const pym_misuse_names[PYM_NR_MISUSE] = {
 	[PYM_MISUSE_LEAK]	 = "leak",
 	[PYM_MISUSE_NMI]	 = "nmi",
 	[PYM_MISUSE_PROVIDER]	 = "provider",
+	[PYM_MISUSE_OVERFLOW]	 = "overflow",
+	[PYM_MISUSE_USE_AFTER]	 = "use-after-free",
 };
 EXPORT_SYMBOL_IF_KUNIT(pym_misuse_names);
 
@@ -50,18 +52,20 @@ EXPORT_SYMBOL_IF_KUNIT(pym_misuse_count);
  * @fmt: the rest of the line: what, where, by whom; no raw addresses
  *
  * Context: Any that printk() allows; no lock of ours held.
+ * Return: true if it was printed.
  */
-void pym_report(enum pym_misuse kind, const char *fmt, ...)
+bool pym_report(enum pym_misuse kind, const char *fmt, ...)
 {
 	struct va_format vaf;
 	va_list args;
 
 	atomic_long_inc(&counts[kind]);
 	if (!__ratelimit(&limits[kind]))
-		return;
+		return false;
 	va_start(args, fmt);
 	vaf.fmt = fmt;
 	vaf.va = &args;
 	pr_err("misuse: %s: %pV\n", pym_misuse_names[kind], &vaf);
 	va_end(args);
+	return true;
 }

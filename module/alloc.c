@@ -29,15 +29,15 @@ bool pym_gfp_ok(gfp_t *gfp, unsigned long ip)
 	if (unlikely(*gfp & REFUSED_GFP)) {
 		gfp_t bad = *gfp & REFUSED_GFP;
 
-		pym_report(PYM_MISUSE_BAD_GFP,
-			   "gfp %pGg cannot be honoured by a pool; use alloc_pages(); caller %pS",
-			   &bad, (void *)ip);
+		pym_report(PYM_MISUSE_BAD_GFP, ip,
+			   "gfp %pGg cannot be honoured by a pool; use alloc_pages()",
+			   &bad);
 		return false;
 	}
 	if (gfpflags_allow_blocking(*gfp) && unlikely(!preemptible()) && CAN_TELL) {
-		pym_report(PYM_MISUSE_BAD_GFP,
-			   "gfp %pGg allows to sleep where nobody may; use GFP_ATOMIC; taken for that; caller %pS",
-			   gfp, (void *)ip);
+		pym_report(PYM_MISUSE_BAD_GFP, ip,
+			   "gfp %pGg allows to sleep where nobody may; use GFP_ATOMIC; taken for that",
+			   gfp);
 		*gfp &= ~__GFP_DIRECT_RECLAIM;
 	}
 	return true;
@@ -277,9 +277,9 @@ static bool may_alloc(struct pym_cache *cache, gfp_t *gfp, unsigned long ip)
 	if (!pym_cache_ok(cache, "use", ip) || !pym_gfp_ok(gfp, ip))
 		return false;
 	if (unlikely(cache->ctor && (*gfp & __GFP_ZERO))) {
-		pym_report(PYM_MISUSE_ZERO_CTOR,
-			   "cache %s has a constructor, its blocks are not zeroed; caller %pS",
-			   cache->name, (void *)ip);
+		pym_report(PYM_MISUSE_ZERO_CTOR, ip,
+			   "cache %s has a constructor, its blocks are not zeroed",
+			   cache->name);
 		*gfp &= ~__GFP_ZERO;
 	}
 	return true;
@@ -405,8 +405,8 @@ void *pym_cache_alloc_node(struct pym_cache *cache, gfp_t gfp, int node)
 	if (!may_alloc(cache, &gfp, _RET_IP_) || in_nmi())
 		return NULL;
 	if (node < 0 || node >= pym_nr_nodes()) {
-		pym_report(PYM_MISUSE_BAD_ARG, "allocation on node %d of %u; caller %pS",
-			   node, pym_nr_nodes(), (void *)_RET_IP_);
+		pym_report(PYM_MISUSE_BAD_ARG, _RET_IP_, "allocation on node %d of %u",
+			   node, pym_nr_nodes());
 		return NULL;
 	}
 	if (!node_state(node, N_MEMORY) && gfp & __GFP_THISNODE)

@@ -281,11 +281,11 @@ void pym_report_block(enum pym_misuse kind, const char *what, struct pym_pool *p
 	ssize_t byte = owner ? offset % owner->stride - owner->lead : offset;
 	bool told;
 
-	told = pym_report(kind,
-			  "%s: heap %s, arena %u, pool %u (%s), cache %s, byte %zd of block %u; caller %pS",
+	told = pym_report(kind, ip,
+			  "%s: heap %s, arena %u, pool %u (%s), cache %s, byte %zd of block %u",
 			  what, pool->arena->heap->name, pool->arena->id, pool->index,
 			  states[READ_ONCE(pool->state)], owner ? owner->name : "none",
-			  byte, block, (void *)ip);
+			  byte, block);
 	if (told && owner && owner->base)
 		pym_shadow_tell(owner, pool, p);
 }
@@ -455,7 +455,7 @@ static void report_late(struct pym_cache *cache, const void *p)
 		pym_report_block(PYM_MISUSE_DOUBLE_FREE,
 				 "found free, or no block, when it left a front", pool, p, 0);
 	else
-		pym_report(PYM_MISUSE_DOUBLE_FREE,
+		pym_report(PYM_MISUSE_DOUBLE_FREE, 0,
 			   "block of cache %s found free when it left a front", cache->name);
 }
 

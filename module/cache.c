@@ -333,8 +333,8 @@ void pym_cache_destroy(struct pym_cache *cache)
 	if (!cache || !pym_cache_ok(cache, "destruction", _RET_IP_))
 		return;
 	if (cache->is_class) {
-		pym_report(PYM_MISUSE_BAD_ARG, "destroy of size class %s of heap %s; caller %pS",
-			   cache->name, cache->heap->name, (void *)_RET_IP_);
+		pym_report(PYM_MISUSE_BAD_ARG, _RET_IP_, "destroy of size class %s of heap %s",
+			   cache->name, cache->heap->name);
 		return;
 	}
 	pym_observer->cache_del(cache);
@@ -346,9 +346,9 @@ void pym_cache_destroy(struct pym_cache *cache)
 	pym_shadow_quiesce(cache);
 	live = cache->live + pym_shadow_live(cache);
 	if (live) {
-		pym_report(PYM_MISUSE_LEAK,
-			   "cache %s of heap %s destroyed with %lu live blocks; memory freed; caller %pS",
-			   cache->name, cache->heap->name, live, (void *)_RET_IP_);
+		pym_report(PYM_MISUSE_LEAK, _RET_IP_,
+			   "cache %s of heap %s destroyed with %lu live blocks; memory freed",
+			   cache->name, cache->heap->name, live);
 		pym_shadow_leaks(cache);
 	}
 	list_del(&cache->node);

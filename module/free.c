@@ -73,13 +73,13 @@ struct pym_pool *pym_find_block(struct pym_cache *cache, const void *p, unsigned
 
 	if (unlikely(!pool)) {
 		if (pym_large_info(p, NULL, NULL))
-			pym_report(PYM_MISUSE_WRONG_API,
-				   "memory from pym_malloc() freed to cache %s; use pym_free(); caller %pS",
-				   cache->name, (void *)ip);
+			pym_report(PYM_MISUSE_WRONG_API, ip,
+				   "memory from pym_malloc() freed to cache %s; use pym_free()",
+				   cache->name);
 		else
-			pym_report(PYM_MISUSE_FOREIGN,
-				   "not a block of ours: freed to cache %s; caller %pS",
-				   cache->name, (void *)ip);
+			pym_report(PYM_MISUSE_FOREIGN, ip,
+				   "not a block of ours: freed to cache %s",
+				   cache->name);
 		return NULL;
 	}
 	owner = READ_ONCE(pool->owner);
@@ -161,9 +161,9 @@ void pym_free_later(struct pym_cache *cache, const void *p, unsigned long ip)
 
 	if (n >= PYM_DEFERRED) {
 		this_cpu_dec(deferred.n);
-		pym_report(PYM_MISUSE_NMI,
-			   "more than %d frees wait for the end of an NMI; block kept; caller %pS",
-			   PYM_DEFERRED, (void *)ip);
+		pym_report(PYM_MISUSE_NMI, ip,
+			   "more than %d frees wait for the end of an NMI; block kept",
+			   PYM_DEFERRED);
 		return;
 	}
 	d->entry[n].cache = cache;

@@ -229,8 +229,8 @@ static bool is_default(struct pym_heap *heap, const char *what, unsigned long ip
 {
 	if (heap && heap != pym_default_heap)
 		return false;
-	pym_report(PYM_MISUSE_BAD_ARG, "the default heap cannot be %s; caller %pS",
-		   what, (void *)ip);
+	pym_report(PYM_MISUSE_BAD_ARG, ip, "the default heap cannot be %s",
+		   what);
 	return true;
 }
 
@@ -375,7 +375,7 @@ size_t pym_heap_exit(void)
 
 		pym_heap_stats(heap, &stats);
 		if (stats.live)
-			pym_report(PYM_MISUSE_LEAK,
+			pym_report(PYM_MISUSE_LEAK, 0,
 				   "heap %s still had %lu live blocks at unload; memory freed",
 				   heap->name, stats.live);
 		left += stats.in_blocks + stats.pass_through;

@@ -327,7 +327,7 @@ enum pym_misuse {
 
 extern const char * const pym_misuse_names[PYM_NR_MISUSE];
 unsigned long pym_misuse_count(enum pym_misuse kind);
-__printf(2, 3) bool pym_report(enum pym_misuse kind, const char *fmt, ...);
+__printf(3, 4) bool pym_report(enum pym_misuse kind, unsigned long ip, const char *fmt, ...);
 
 /* --------------------------------------------------------------- pool.c -- */
 

@@ -154,13 +154,12 @@ static noinline void free_unhooked(const void *p, unsigned long ip)
 	if (pool || pym_large_free(p))
 		return;
 	if (pym_large_encloses(p, &offset))
-		pym_report(PYM_MISUSE_INTERIOR,
-			   "byte %zu of a pass-through block, not its start; nothing changed; caller %pS",
-			   offset, (void *)ip);
+		pym_report(PYM_MISUSE_INTERIOR, ip,
+			   "byte %zu of a pass-through block, not its start; nothing changed",
+			   offset);
 	else
-		pym_report(PYM_MISUSE_FOREIGN,
-			   "not a block of ours, or one that passed through and is free already; nothing changed; caller %pS",
-			   (void *)ip);
+		pym_report(PYM_MISUSE_FOREIGN, ip,
+			   "not a block of ours, or one that passed through and is free already; nothing changed");
 }
 
 static void hooked_free(const void *p, unsigned long ip);
@@ -259,21 +258,20 @@ static void *realloc_unhooked(struct pym_heap *heap, void *p, size_t n, gfp_t gf
 	if (!p)
 		return malloc_unhooked(heap ?: pym_default_heap, n, gfp, ip);
 	if (!find_block(p, &block)) {
-		pym_report(PYM_MISUSE_FOREIGN,
-			   "realloc of what is not a live block of ours; nothing changed; caller %pS",
-			   (void *)ip);
+		pym_report(PYM_MISUSE_FOREIGN, ip,
+			   "realloc of what is not a live block of ours; nothing changed");
 		return NULL;
 	}
 	if (block.owner && !block.owner->is_class) {
-		pym_report(PYM_MISUSE_WRONG_API,
-			   "realloc of a block of cache %s; nothing changed; caller %pS",
-			   block.owner->name, (void *)ip);
+		pym_report(PYM_MISUSE_WRONG_API, ip,
+			   "realloc of a block of cache %s; nothing changed",
+			   block.owner->name);
 		return NULL;
 	}
 	if (heap && heap != block.heap) {
-		pym_report(PYM_MISUSE_WRONG_HEAP,
-			   "realloc in heap %s of a block of heap %s; nothing changed; caller %pS",
-			   heap->name, block.heap->name, (void *)ip);
+		pym_report(PYM_MISUSE_WRONG_HEAP, ip,
+			   "realloc in heap %s of a block of heap %s; nothing changed",
+			   heap->name, block.heap->name);
 		return NULL;
 	}
 	if (!pym_gfp_ok(&gfp, ip))

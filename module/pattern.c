@@ -115,9 +115,8 @@ bool pym_report_byte(const struct pym_watched *w, const struct pym_bad_byte *bad
 {
 	const struct pym_cache *s = w->shadow;
 
-	return pym_report(bad->kind,
-			  "byte %zd of block %u is 0x%02x, not 0x%02x: heap %s, arena %u, pool %u, cache %s, block of %u bytes; %s; caller %pS",
+	return pym_report(bad->kind, ip,
+			  "byte %zd of block %u is 0x%02x, not 0x%02x: heap %s, arena %u, pool %u, cache %s, block of %u bytes; %s",
 			  bad->offset, w->slot, bad->is, bad->want, s->heap->name,
-			  w->pool->arena->id, w->pool->index, s->name, w->record->asked, when,
-			  (void *)ip);
+			  w->pool->arena->id, w->pool->index, s->name, w->record->asked, when);
 }

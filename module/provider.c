@@ -142,7 +142,7 @@ void *pym_provider_alloc(struct pym_heap *heap, size_t size, gfp_t gfp, int nid,
 	if (!addr)
 		return NULL;
 	if (!PAGE_ALIGNED(addr)) {
-		pym_report(PYM_MISUSE_PROVIDER,
+		pym_report(PYM_MISUSE_PROVIDER, 0,
 			   "provider %s of heap %s returned memory that is not page-aligned; given back",
 			   provider->name, heap->name);
 		provider->free(heap->provider_ctx, addr, size);

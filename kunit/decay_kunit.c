@@ -62,7 +62,7 @@ void pymt_expect_closed(struct kunit *test, struct pym_cache *cache)
 		KUNIT_EXPECT_EQ_MSG(test, pymt_front_of(cache, cpu)->out, 0, "CPU %d", cpu);
 	}
 	for (nid = 0; nid < pym_nr_nodes(); nid++)
-		KUNIT_EXPECT_EQ_MSG(test, cache->node_of[nid].depot->nr, 0, "node %u", nid);
+		KUNIT_EXPECT_EQ_MSG(test, cache->node_of[nid].depot.nr, 0, "node %u", nid);
 	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).cached, 0);
 }
 
@@ -174,14 +174,14 @@ static void each_on_its_own(struct kunit *test)
 
 	pymt_take_many(test, cache, blocks, many);
 	pymt_give_many(cache, blocks, many);
-	KUNIT_EXPECT_GT(test, cache->node_of[numa_mem_id()].depot->nr, 0);
+	KUNIT_EXPECT_GT(test, cache->node_of[numa_mem_id()].depot.nr, 0);
 	pymt_use_there(test, cache, there);
 	for (i = 0; i < PYMT_TICKS; i++) {
 		pym_cache_free(cache, pymt_take(test, cache));
 		pymt_tick(th);
 	}
 	KUNIT_EXPECT_GT(test, front_here(cache)->cap, 0);
-	KUNIT_EXPECT_EQ(test, cache->node_of[numa_mem_id()].depot->nr, 0);
+	KUNIT_EXPECT_EQ(test, cache->node_of[numa_mem_id()].depot.nr, 0);
 	if (there != raw_smp_processor_id())
 		KUNIT_EXPECT_EQ(test, pymt_front_of(cache, there)->cap, 0);
 	pymt_expect_closed(test, idle);

@@ -111,7 +111,7 @@ static void depot_serves_again(struct kunit *test)
 
 	pymt_take_many(test, cache, blocks, n);
 	pymt_give_many(cache, blocks, n);
-	KUNIT_EXPECT_GT(test, cache->node_of[numa_mem_id()].depot->nr, 0);
+	KUNIT_EXPECT_GT(test, cache->node_of[numa_mem_id()].depot.nr, 0);
 	pools = pymt_stats_of(cache).pools;
 	pymt_take_many(test, cache, blocks, n);
 	KUNIT_EXPECT_EQ_MSG(test, pymt_stats_of(cache).pools, pools, "no pool was needed");

@@ -186,7 +186,7 @@ static unsigned int prepare(struct kunit *test, struct job *job, enum state stat
 		while (front->n < front->cap)
 			give(job, blocks[--n]);
 		KUNIT_EXPECT_EQ(test, front->n, front->cap);
-		KUNIT_EXPECT_EQ(test, cache->node_of[numa_mem_id()].depot->nr, PYM_DEPOT_BATCHES);
+		KUNIT_EXPECT_EQ(test, cache->node_of[numa_mem_id()].depot.nr, PYM_DEPOT_BATCHES);
 		return n;
 	}
 	pym_heap_shrink(job->heap);

@@ -86,7 +86,7 @@ void nest_give_one(struct nest *nest, void *block)
 void nest_settle(struct nest *nest, enum state state)
 {
 	u32 n = nest->front->cap * nest_states[state].quarters / 4;
-	struct pym_depot *depot = nest->cache->node_of[numa_mem_id()].depot;
+	struct pym_depot *depot = &nest->cache->node_of[numa_mem_id()].depot;
 	unsigned int tries = 4 * MAX_LIVE;
 
 	/* Enough for what is freed below and in the round, and room for the rest. */

@@ -34,7 +34,7 @@ static unsigned int take_oldest(struct pym_front *front, void **blocks, unsigned
 /* The depot of this CPU's node; elsewhere's at any time, if preemption is on. */
 static struct pym_depot *depot_here(struct pym_cache *cache)
 {
-	return cache->node_of[numa_mem_id()].depot;
+	return &cache->node_of[numa_mem_id()].depot;
 }
 
 /* Take a batch out of a depot, into no front. Returns how many, 0 if it is empty. */
@@ -287,7 +287,7 @@ void pym_front_drain(struct pym_cache *cache)
 		return;
 	on_each_cpu_cond_mask(has_blocks, drain_this_cpu, cache, true, cpu_online_mask);
 	for (nid = 0; nid < pym_nr_nodes(); nid++)
-		drain_depot(cache, cache->node_of[nid].depot);
+		drain_depot(cache, &cache->node_of[nid].depot);
 }
 
 /**
@@ -325,7 +325,7 @@ void pym_front_return(struct pym_cache *cache)
 	for_each_possible_cpu(cpu)
 		drain_front(cache, per_cpu_ptr(cache->fronts, cpu));
 	for (nid = 0; nid < pym_nr_nodes(); nid++)
-		drain_depot(cache, cache->node_of[nid].depot);
+		drain_depot(cache, &cache->node_of[nid].depot);
 }
 
 /**
@@ -447,8 +447,8 @@ bool pym_front_decay(struct pym_cache *cache)
 		on_each_cpu_cond_mask(has_rested, empty_and_close, cache, true,
 				      cpu_online_mask);
 	for (nid = 0; nid < pym_nr_nodes(); nid++)
-		if (depot_rests(cache->node_of[nid].depot, &more))
-			drain_depot(cache, cache->node_of[nid].depot);
+		if (depot_rests(&cache->node_of[nid].depot, &more))
+			drain_depot(cache, &cache->node_of[nid].depot);
 	return more;
 }
 

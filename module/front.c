@@ -39,17 +39,22 @@ static size_t front_size(const struct pym_cache *cache)
 			     cache->front_cap + 1 + (pym_nr_nodes() > 1 ? PYM_OUTBOX : 0));
 }
 
-static size_t depot_size(const struct pym_cache *cache)
+/* Slots of a depot: in one piece for all nodes, and apart from what else there is. */
+static unsigned int depot_slots(const struct pym_cache *cache)
 {
-	return struct_size_t(struct pym_depot, block,
-			     PYM_DEPOT_BATCHES * cache->front_cap / 2);
+	return PYM_DEPOT_BATCHES * cache->front_cap / 2;
+}
+
+static size_t depots_size(const struct pym_cache *cache)
+{
+	return array3_size(pym_nr_nodes(), depot_slots(cache), sizeof(void *));
 }
 
 /* Bytes of metadata for the fronts of a cache and its depot. */
 static size_t front_bytes(const struct pym_cache *cache)
 {
 	return ALIGN(front_size(cache), SMP_CACHE_BYTES) * num_possible_cpus() +
-	       kmalloc_size_roundup(pym_nr_nodes() * depot_size(cache));
+	       kmalloc_size_roundup(depots_size(cache));
 }
 
 /**
@@ -91,7 +96,8 @@ void pym_front_create(struct pym_cache *cache, gfp_t gfp)
 	struct pym_front __percpu *fronts = NULL;
 	size_t bytes = front_bytes(cache);
 	unsigned int nid;
-	void *depots;
+	struct pym_depot *depot;
+	void **slots;
 	int cpu;
 
 	if (!cache->front_cap || fronts_of(cache) ||
@@ -100,19 +106,20 @@ void pym_front_create(struct pym_cache *cache, gfp_t gfp)
 	if (!pym_charge(heap, bytes))
 		return;
 	gfp = pym_meta_gfp(gfp) | __GFP_NOWARN;
-	depots = kzalloc(pym_nr_nodes() * depot_size(cache), gfp);
-	if (depots)
+	slots = kzalloc(depots_size(cache), gfp);
+	if (slots)
 		fronts = __alloc_percpu_gfp(front_size(cache), SMP_CACHE_BYTES, gfp);
 	if (!fronts)
 		goto free;
 	/* Closed, all of them: no slots. */
 	for_each_possible_cpu(cpu)
 		per_cpu_ptr(fronts, cpu)->busy = PYM_FRONT_IDLE;
-	if (cmpxchg(&cache->node_of[0].depot, NULL, depots))
+	if (cmpxchg(&cache->node_of[0].depot.block, NULL, slots))
 		goto free;
 	for (nid = 0; nid < pym_nr_nodes(); nid++) {
-		cache->node_of[nid].depot = depots + nid * depot_size(cache);
-		cache->node_of[nid].depot->batch = cache->front_cap / 2;
+		depot = &cache->node_of[nid].depot;
+		depot->block = slots + nid * depot_slots(cache);
+		depot->batch = cache->front_cap / 2;
 	}
 	/* After the depots and the fronts; pairs with fronts_of(). */
 	smp_store_release(&cache->fronts, fronts);
@@ -121,7 +128,7 @@ void pym_front_create(struct pym_cache *cache, gfp_t gfp)
 	return;
 free:
 	free_percpu(fronts);
-	kfree(depots);
+	kfree(slots);
 	pym_uncharge(heap, bytes, &heap->acct.in_flight);
 }
 
@@ -140,7 +147,7 @@ void pym_front_destroy(struct pym_cache *cache)
 	cache->head.front = &pym_no_front;
 	cache->fronts = NULL;
 	free_percpu(fronts);
-	kfree(cache->node_of[0].depot);
+	kfree(cache->node_of[0].depot.block);
 	pym_uncharge(cache->heap, front_bytes(cache), &cache->heap->acct.metadata);
 }
 
@@ -165,7 +172,7 @@ void pym_front_forget(struct pym_cache *cache)
 		front->out = 0;
 	}
 	for (nid = 0; nid < pym_nr_nodes(); nid++)
-		cache->node_of[nid].depot->nr = 0;
+		cache->node_of[nid].depot.nr = 0;
 }
 
 /**
@@ -200,7 +207,7 @@ u64 pym_front_sum(const struct pym_cache *cache, unsigned long *cached, u64 *fre
 	/* Each block put in or freed here is still here or has been handed out. */
 	net += *frees - *cached;
 	for (nid = 0; nid < pym_nr_nodes(); nid++) {
-		const struct pym_depot *depot = cache->node_of[nid].depot;
+		const struct pym_depot *depot = &cache->node_of[nid].depot;
 
 		*cached += READ_ONCE(depot->nr) * depot->batch;
 	}

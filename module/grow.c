@@ -6,8 +6,14 @@
 #include <linux/slab.h>
 #include "internal.h"
 
-/* The first arena of an order has this many pages; the next twice, then four times, ... */
-#define FIRST_ARENA_PAGES	16
+/*
+ * The first arena of an order has this many pages. Pools of a page are for so many
+ * classes that what is virgin of them is soon used: the next arena has twice as many,
+ * and the one after it all that an arena can have. Larger pools are for four classes or
+ * five: there it is a share of what there is, so that no more than that is virgin.
+ */
+#define FIRST_ARENA_PAGES	16U
+#define ARENA_SHARE		8
 
 /* The order's descriptor, made on first use. Returns it or ERR_PTR(). */
 static struct pym_order *get_pool_order(struct pym_heap *heap, unsigned int nr, int nid,
@@ -264,19 +270,29 @@ static gfp_t opportunistic(const struct pym_heap *heap, gfp_t gfp)
 	return gfp;
 }
 
+/* How many pools the next arena has. */
+static unsigned int next_arena(const struct pym_order *order, unsigned int nr)
+{
+	unsigned int pages;
+
+	if (!nr)
+		pages = FIRST_ARENA_PAGES << min(READ_ONCE(order->nr_arenas), 4U);
+	else
+		pages = rounddown_pow_of_two((READ_ONCE(order->present) << nr) / ARENA_SHARE | 1);
+	return clamp(max(pages, FIRST_ARENA_PAGES) >> nr, 1U, pym_arena_pools(nr));
+}
+
 /* Obtain pools on one node. Returns 0 or an error. */
 static int grow_node(struct pym_heap *heap, unsigned int nr, gfp_t gfp, int nid)
 {
-	unsigned int npools = pym_arena_pools(nr);
 	gfp_t first = opportunistic(heap, gfp);
 	struct pym_order *order;
-	unsigned int pages;
+	unsigned int npools;
 
 	order = get_pool_order(heap, nr, nid, gfp);
 	if (IS_ERR(order))
 		return PTR_ERR(order);
-	pages = FIRST_ARENA_PAGES << min(READ_ONCE(order->nr_arenas), 4U);
-	npools = clamp(pages >> nr, 1U, npools);
+	npools = next_arena(order, nr);
 
 	if (!pym_can_split(heap)) {
 		for (; npools > 1; npools /= 2)

@@ -125,7 +125,7 @@ struct pym_depot {
 	u32 moves;			/* batches that came or went; guarded by cache->lock */
 	u32 seen;			/* what the last tick has seen of it; decay.c */
 	u32 rests;			/* ticks that have found it untouched; decay.c */
-	void *block[];			/* batch i begins at i * batch */
+	void **block;			/* set once, with the fronts; batch i at i * batch */
 };
 
 /*
@@ -139,7 +139,7 @@ struct pym_cache_node {
 	struct list_head used[PYM_NR_FULLNESS];
 	unsigned long mask;		/* lists of used that are not empty */
 	struct pym_pool *next;		/* which sparse pool to fill next, or NULL */
-	struct pym_depot *depot;	/* set once, with the fronts */
+	struct pym_depot depot;
 };
 
 /* What is switched on for a cache: the words of debugfs' file `debug'. */

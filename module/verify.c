@@ -339,9 +339,9 @@ static void check_fronts(struct walk *w, struct pym_cache *cache)
 			       cache->name, cpu, per_cpu_ptr(fronts, cpu)->cap,
 			       per_cpu_ptr(fronts, cpu)->n, per_cpu_ptr(fronts, cpu)->out);
 	for (nid = 0; nid < pym_nr_nodes(); nid++)
-		if (READ_ONCE(cache->node_of[nid].depot->nr) > PYM_DEPOT_BATCHES)
+		if (READ_ONCE(cache->node_of[nid].depot.nr) > PYM_DEPOT_BATCHES)
 			broken(w, "front", "cache %s, depot of node %u has %u batches",
-			       cache->name, nid, cache->node_of[nid].depot->nr);
+			       cache->name, nid, cache->node_of[nid].depot.nr);
 }
 
 static void check_cache_sums(struct walk *w, struct pym_cache *cache)

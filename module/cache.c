@@ -158,8 +158,8 @@ static bool name_taken(struct pym_heap *heap, const char *name)
 	return false;
 }
 
-struct pym_cache *pym_cache_create(const char *name, size_t size,
-				   const struct pym_cache_args *args)
+struct pym_cache *__pym_cache_create(const char *name, size_t size,
+				     const struct pym_cache_args *args, struct module *module)
 {
 	static const struct pym_cache_args defaults;
 	struct pym_cache *cache;
@@ -208,6 +208,7 @@ struct pym_cache *pym_cache_create(const char *name, size_t size,
 		cache->clear = 0;
 	}
 	strscpy(cache->name, name, sizeof(cache->name));
+	cache->module = module;
 
 	mutex_lock(&pym_registry);
 	if (name_taken(heap, name)) {
@@ -223,7 +224,7 @@ struct pym_cache *pym_cache_create(const char *name, size_t size,
 	pym_observer->cache_add(cache);
 	return cache;
 }
-EXPORT_SYMBOL_GPL(pym_cache_create);
+EXPORT_SYMBOL_GPL(__pym_cache_create);
 
 static void detach_pools(struct pym_cache *cache)
 {

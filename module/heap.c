@@ -112,7 +112,8 @@ static struct pym_heap *find_heap(const char *name)
 	return NULL;
 }
 
-struct pym_heap *pym_heap_create(const char *name, const struct pym_heap_args *args)
+struct pym_heap *__pym_heap_create(const char *name, const struct pym_heap_args *args,
+				   struct module *module)
 {
 	static const struct pym_heap_args defaults;
 	size_t self = kmalloc_size_roundup(pym_heap_bytes());
@@ -140,6 +141,7 @@ struct pym_heap *pym_heap_create(const char *name, const struct pym_heap_args *a
 	heap->provider = args->provider ?: &pym_provider_pages;
 	heap->provider_ctx = args->provider_ctx;
 	heap->flags = args->flags;
+	heap->module = module;
 	heap->small_max = args->small_max ?: PYM_SMALL_MAX;
 	heap->limit = args->limit_bytes;
 	heap->on_limit = args->on_limit;
@@ -165,7 +167,7 @@ struct pym_heap *pym_heap_create(const char *name, const struct pym_heap_args *a
 	pym_observer->heap_add(heap);
 	return heap;
 }
-EXPORT_SYMBOL_GPL(pym_heap_create);
+EXPORT_SYMBOL_GPL(__pym_heap_create);
 
 /* -------------------------------------------------------------- destroy -- */
 

@@ -293,7 +293,7 @@
  *	sizeclass.h types.h report.c dead.c pool.c provider.c account.c arena.c reclaim.c grow.c
  *	front.h batch.c front.c depot.c decay.c alloc.c free.c rcu.c cache.c large.c
  *	shadow.h owner.c pattern.c shadow.c switch.c debug.c
- *	heap.c shrinker.c malloc.c ledger.c verify.c debugfs.c main.c
+ *	heap.c shrinker.c malloc.c ledger.c verify.c debugfs.c consumer.c main.c
  * Shadows look downward, at pools and at alloc.c; the slow paths, caches and ticks
  * look up at them.
  */
@@ -534,6 +534,12 @@ int pym_heap_grow(struct pym_heap *heap, unsigned int order, gfp_t gfp, int nid)
 void pym_decay_arm(struct pym_heap *heap);
 void pym_decay_init_heap(struct pym_heap *heap);
 void pym_decay_exit_heap(struct pym_heap *heap);
+
+/* ----------------------------------------------------------- consumer.c -- */
+
+void pym_consumer_gone(const struct module *mod);
+int pym_consumer_init(void);
+void pym_consumer_exit(void);
 
 /* --------------------------------------------------------------- dead.c -- */
 

@@ -26,8 +26,13 @@ static int __init pym_init(void)
 	err = pym_shrinker_init();
 	if (err)
 		goto no_shrinker;
+	err = pym_consumer_init();
+	if (err)
+		goto no_consumer;
 	pr_info("version %s loaded\n", PYM_VERSION);
 	return 0;
+no_consumer:
+	pym_shrinker_exit();
 no_shrinker:
 	pym_front_exit();
 no_front:
@@ -46,6 +51,7 @@ static void __exit pym_exit(void)
 {
 	size_t live;
 
+	pym_consumer_exit();
 	pym_shrinker_exit();
 	pym_front_exit();
 	live = pym_heap_exit();

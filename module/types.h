@@ -208,6 +208,7 @@ struct pym_cache {
 
 	/* Lifecycle, guarded by pym_registry. */
 	struct list_head node;		/* heap->caches, or base->shadows */
+	struct module *module;		/* that made it; NULL once it is gone */
 	struct dentry *dir;
 	bool gone;			/* destroyed: kept for who goes on using it; dead.c */
 	struct rcu_head rcu;
@@ -283,6 +284,7 @@ struct pym_heap {
 	/* Lifecycle, guarded by pym_registry. */
 	struct list_head node;		/* pym_heaps */
 	struct list_head caches;	/* those with a name of their own */
+	struct module *module;		/* that made it; NULL once it is gone */
 	struct dentry *dir;
 	struct rcu_head rcu;
 	bool gone;			/* destroyed: kept for who goes on using it; dead.c */

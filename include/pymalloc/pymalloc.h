@@ -10,6 +10,7 @@
 
 #include <linux/bits.h>
 #include <linux/gfp.h>
+#include <linux/module.h>
 #include <linux/overflow.h>
 #include <linux/types.h>
 
@@ -197,6 +198,9 @@ struct pym_heap_stats {
 	unsigned long refused;
 };
 
+struct pym_heap *__pym_heap_create(const char *name, const struct pym_heap_args *args,
+				   struct module *module);
+
 /**
  * pym_heap_create() - create a heap
  * @name: unique among heaps; printable, without spaces, '/' and ':', shorter than
@@ -204,12 +208,17 @@ struct pym_heap_stats {
  * @args: options, or NULL for the defaults; copied
  *
  * Bad arguments and a name in use are refused with one line in the log that
- * says which and why.
+ * says which and why. A module that is unloaded without destroying its heaps is named
+ * in the log; they are kept, and its functions are not called any more.
  *
  * Context: Task context, may sleep.
  * Return: the heap, or NULL.
  */
-struct pym_heap *pym_heap_create(const char *name, const struct pym_heap_args *args);
+static inline struct pym_heap *pym_heap_create(const char *name,
+					       const struct pym_heap_args *args)
+{
+	return __pym_heap_create(name, args, THIS_MODULE);
+}
 
 /**
  * pym_heap_destroy() - free a heap and everything in it
@@ -336,6 +345,9 @@ struct pym_cache_stats {
 	u64 failures;
 };
 
+struct pym_cache *__pym_cache_create(const char *name, size_t size,
+				     const struct pym_cache_args *args, struct module *module);
+
 /**
  * pym_cache_create() - create a cache
  * @name: unique among the caches of its heap; printable, without spaces, '/' and ':',
@@ -344,13 +356,17 @@ struct pym_cache_stats {
  * @args: options, or NULL for the defaults; copied
  *
  * Caches are never merged. Bad arguments and a name in use are refused with one
- * line in the log that says which and why.
+ * line in the log that says which and why. For modules that leave them behind it is as
+ * for heaps.
  *
  * Context: Task context, may sleep.
  * Return: the cache, or NULL.
  */
-struct pym_cache *pym_cache_create(const char *name, size_t size,
-				   const struct pym_cache_args *args);
+static inline struct pym_cache *pym_cache_create(const char *name, size_t size,
+						 const struct pym_cache_args *args)
+{
+	return __pym_cache_create(name, size, args, THIS_MODULE);
+}
 
 /**
  * pym_cache_destroy() - free a cache

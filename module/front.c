@@ -94,15 +94,17 @@ void pym_front_create(struct pym_cache *cache, gfp_t gfp)
 {
 	struct pym_heap *heap = cache->heap;
 	struct pym_front __percpu *fronts = NULL;
-	size_t bytes = front_bytes(cache);
-	unsigned int nid;
 	struct pym_depot *depot;
+	unsigned int nid;
 	void **slots;
+	size_t bytes;
 	int cpu;
 
 	if (!cache->front_cap || fronts_of(cache) ||
 	    READ_ONCE(cache->allocs) < FRONT_AFTER || !pym_may_obtain())
 		return;
+	/* Not before: to count the possible CPUs takes a thousand instructions. */
+	bytes = front_bytes(cache);
 	if (!pym_charge(heap, bytes))
 		return;
 	gfp = pym_meta_gfp(gfp) | __GFP_NOWARN;

@@ -6,7 +6,6 @@
  */
 #include <linux/module.h>
 #include <linux/notifier.h>
-#include <linux/slab.h>
 #include "internal.h"
 
 /* A provider that is gone can give nothing, and what it gave is lost. */
@@ -19,19 +18,14 @@ static void lost_free(void *ctx, void *addr, size_t size)
 {
 }
 
-/* Never freed: in the end there is no telling who is at it. */
-static const struct pym_provider_ops *lost_provider(const struct pym_provider_ops *gone)
+static void lose_provider(struct pym_heap *heap)
 {
-	static const struct pym_provider_ops plain = {
-		.name = "lost", .alloc = lost_alloc, .free = lost_free,
+	heap->lost = (struct pym_provider_ops){
+		.name = "lost", .flags = heap->provider->flags,
+		.alloc = lost_alloc, .free = lost_free,
 	};
-	struct pym_provider_ops *lost = kmalloc(sizeof(*lost), GFP_KERNEL);
-
-	if (!lost)
-		return &plain;
-	*lost = plain;
-	lost->flags = gone->flags;
-	return lost;
+	/* Whoever reads it now finds the one or the other whole. */
+	smp_store_release(&heap->provider, &heap->lost);
 }
 
 /* In place of a constructor that is gone, for a cache that has one is never zeroed. */
@@ -66,7 +60,7 @@ static void leave_heap(struct pym_heap *heap, const struct module *mod)
 	heap->module = NULL;
 	WRITE_ONCE(heap->on_limit, NULL);
 	if (within_module((unsigned long)heap->provider->free, mod))
-		WRITE_ONCE(heap->provider, lost_provider(heap->provider));
+		lose_provider(heap);
 }
 
 /* The next heap that a module has left; its callbacks are its own no more. */

@@ -250,7 +250,8 @@ struct pym_heap {
 	struct pym_heap_head head;	/* the fast path reads it */
 
 	/* Constant after creation. */
-	const struct pym_provider_ops *provider;
+	const struct pym_provider_ops *provider; /* but for what consumer.c does */
+	struct pym_provider_ops lost;	/* in place of one whose module is gone */
 	void *provider_ctx;
 	unsigned int flags;		/* PYM_HEAP_* */
 	unsigned int small_max;		/* larger requests pass through */

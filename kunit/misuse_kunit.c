@@ -444,6 +444,24 @@ static void zone_is_refused(struct kunit *test)
 }
 
 /* All of them twice: blocks found through the index, and through struct page. */
+/* ------------------------------------------------------------- reports ---- */
+
+/* A storm at one site is not printed as a whole, and does not hide another site. */
+static void each_site_is_told(struct kunit *test)
+{
+	unsigned long here = (unsigned long)each_site_is_told;
+	unsigned int i, told = 0, others = 0;
+
+	for (i = 0; i < 100; i++)
+		told += pym_report(PYM_MISUSE_BAD_ARG, here, "storm of a test");
+	for (i = 1; i <= 100; i++)
+		others += pym_report(PYM_MISUSE_BAD_ARG, here + i, "another site of a test");
+	pymt_expect_misuse(test, PYM_MISUSE_BAD_ARG, 200);
+	KUNIT_EXPECT_LE(test, told, 4);
+	/* By chance some share the limit of one. */
+	KUNIT_EXPECT_GT(test, others, 30);
+}
+
 #define MISUSE_CASES \
 	KUNIT_CASE(double_free_of_cache_block), \
 	KUNIT_CASE(double_free_of_small), \
@@ -474,7 +492,8 @@ static void zone_is_refused(struct kunit *test)
 	KUNIT_CASE_PARAM(zone_is_refused, zones_gen_params), \
 	{}
 
-static struct kunit_case index_cases[] = { MISUSE_CASES };
+/* Once: it uses limits up. */
+static struct kunit_case index_cases[] = { KUNIT_CASE(each_site_is_told), MISUSE_CASES };
 static struct kunit_case pages_cases[] = { MISUSE_CASES };
 
 static int init_pages(struct kunit *test)

@@ -29,15 +29,15 @@ bool pym_gfp_ok(gfp_t *gfp, unsigned long ip)
 	if (unlikely(*gfp & REFUSED_GFP)) {
 		gfp_t bad = *gfp & REFUSED_GFP;
 
-		pym_report(PYM_MISUSE_BAD_GFP,
-			   "gfp %pGg cannot be honoured by a pool; use alloc_pages(); caller %pS",
-			   &bad, (void *)ip);
+		pym_report(PYM_MISUSE_BAD_GFP, ip,
+			   "gfp %pGg cannot be honoured by a pool; use alloc_pages()",
+			   &bad);
 		return false;
 	}
 	if (gfpflags_allow_blocking(*gfp) && unlikely(!preemptible()) && CAN_TELL) {
-		pym_report(PYM_MISUSE_BAD_GFP,
-			   "gfp %pGg allows to sleep where nobody may; use GFP_ATOMIC; taken for that; caller %pS",
-			   gfp, (void *)ip);
+		pym_report(PYM_MISUSE_BAD_GFP, ip,
+			   "gfp %pGg allows to sleep where nobody may; use GFP_ATOMIC; taken for that",
+			   gfp);
 		*gfp &= ~__GFP_DIRECT_RECLAIM;
 	}
 	return true;
@@ -45,7 +45,7 @@ bool pym_gfp_ok(gfp_t *gfp, unsigned long ip)
 
 static int get_spare_bits(struct pym_cache *cache, struct pym_spare_bits *spare, gfp_t gfp)
 {
-	size_t size = kmalloc_size_roundup(BITS_TO_LONGS(cache->capacity) * sizeof(long));
+	size_t size = kmalloc_size_roundup(BITS_TO_LONGS(cache->room) * sizeof(long));
 	unsigned long *bits;
 
 	if (!pym_may_obtain())
@@ -208,16 +208,14 @@ static int get_elsewhere(struct request *r, int nid, bool grow)
 /*
  * Take up to @n blocks out of the pools, growing the heap until there are at
  * least @handed: of node @nid, and if none can be had there and @gfp allows it, of
- * others, what they have first. Returns how many; if fewer than @handed, the rest
- * has been counted as failed.
+ * others, what they have first. Returns how many; if fewer than @handed, @why is set.
  */
-static unsigned int get_blocks(struct pym_cache *cache, gfp_t gfp, int nid, unsigned int n,
-			       unsigned int handed, void **marked)
+static unsigned int take_blocks(struct pym_cache *cache, gfp_t gfp, int nid, unsigned int n,
+				unsigned int handed, void **marked, int *why)
 {
 	struct request r = {
 		.cache = cache, .gfp = gfp, .handed = handed, .marked = marked,
 	};
-	unsigned int done, i;
 	int err;
 
 	err = get_from_node(&r, nid, n, true);
@@ -228,9 +226,39 @@ static unsigned int get_blocks(struct pym_cache *cache, gfp_t gfp, int nid, unsi
 		else if (err == -ENOMEM && !pym_heap_indexed(cache->heap))
 			err = get_elsewhere(&r, nid, true);
 	}
-	done = r.done;
 	if (r.spare.bits)
 		pym_meta_free(cache->heap, r.spare.bits, r.spare.cap / BITS_PER_BYTE);
+	*why = err;
+	return r.done;
+}
+
+/**
+ * pym_take_block() - take a block out of the pools, with all that this may take
+ * @cache: the cache
+ * @gfp: allocation flags
+ * @nid: which node is best
+ *
+ * Nothing is counted if there is none, and no constructor called.
+ *
+ * Context: Any but NMI, no lock of ours held.
+ * Return: the block and what is known of it, or NULL.
+ */
+void *pym_take_block(struct pym_cache *cache, gfp_t gfp, int nid)
+{
+	void *marked;
+	int why;
+
+	return take_blocks(cache, gfp, nid, 1, 1, &marked, &why) ? marked : NULL;
+}
+
+/* The same for a caller: blocks that are constructed, or counted as failed. */
+static unsigned int get_blocks(struct pym_cache *cache, gfp_t gfp, int nid, unsigned int n,
+			       unsigned int handed, void **marked)
+{
+	unsigned int done, i;
+	int err;
+
+	done = take_blocks(cache, gfp, nid, n, handed, marked, &err);
 	if (cache->ctor)
 		for (i = 0; i < done; i++)
 			if (pym_marked(marked[i], PYM_CARVED))
@@ -249,9 +277,9 @@ static bool may_alloc(struct pym_cache *cache, gfp_t *gfp, unsigned long ip)
 	if (!pym_cache_ok(cache, "use", ip) || !pym_gfp_ok(gfp, ip))
 		return false;
 	if (unlikely(cache->ctor && (*gfp & __GFP_ZERO))) {
-		pym_report(PYM_MISUSE_ZERO_CTOR,
-			   "cache %s has a constructor, its blocks are not zeroed; caller %pS",
-			   cache->name, (void *)ip);
+		pym_report(PYM_MISUSE_ZERO_CTOR, ip,
+			   "cache %s has a constructor, its blocks are not zeroed",
+			   cache->name);
 		*gfp &= ~__GFP_ZERO;
 	}
 	return true;
@@ -319,16 +347,30 @@ static void *pop_again(struct pym_cache *cache)
 	return pym_front_from_depot(cache) ? __pym_front_pop(fronts) : NULL;
 }
 
+/* Allocate one that is looked after, or if that cannot be, any. */
+static noinline void *alloc_watched(struct pym_cache *cache, size_t n, gfp_t gfp, int nid,
+				    unsigned long ip)
+{
+	void *block = pym_shadow_alloc(cache, n, gfp, nid, ip), *marked;
+
+	if (block)
+		return block;
+	if (!get_blocks(cache, gfp, nid, 1, 1, &marked))
+		return NULL;
+	return prepare_block(cache, marked, gfp);
+}
+
 /**
  * pym_alloc_slow() - allocate a block when the front has none
  * @cache: the cache
+ * @n: bytes of it that are needed, or 0 for all
  * @gfp: allocation flags
  * @ip: the caller
  *
  * Context: as pym_cache_alloc().
  * Return: a block, or NULL.
  */
-void *pym_alloc_slow(struct pym_cache *cache, gfp_t gfp, unsigned long ip)
+void *pym_alloc_slow(struct pym_cache *cache, size_t n, gfp_t gfp, unsigned long ip)
 {
 	void *marked;
 
@@ -336,6 +378,8 @@ void *pym_alloc_slow(struct pym_cache *cache, gfp_t gfp, unsigned long ip)
 		return NULL;
 	if (unlikely(in_nmi()))
 		return alloc_in_nmi(cache, gfp);
+	if (unlikely(READ_ONCE(cache->shadow)))
+		return alloc_watched(cache, n, gfp, numa_mem_id(), ip);
 	if (!fronts_of(cache))
 		pym_front_create(cache, gfp);
 	if (fronts_of(cache)) {
@@ -356,19 +400,21 @@ void *pym_cache_alloc_node(struct pym_cache *cache, gfp_t gfp, int node)
 		if (marked)
 			return __pym_unfinished(gfp) ?
 			       pym_alloc_finish(cache, gfp, marked, _RET_IP_) : marked;
-		return pym_alloc_slow(cache, gfp, _RET_IP_);
+		return pym_alloc_slow(cache, 0, gfp, _RET_IP_);
 	}
 	if (!may_alloc(cache, &gfp, _RET_IP_) || in_nmi())
 		return NULL;
 	if (node < 0 || node >= pym_nr_nodes()) {
-		pym_report(PYM_MISUSE_BAD_ARG, "allocation on node %d of %u; caller %pS",
-			   node, pym_nr_nodes(), (void *)_RET_IP_);
+		pym_report(PYM_MISUSE_BAD_ARG, _RET_IP_, "allocation on node %d of %u",
+			   node, pym_nr_nodes());
 		return NULL;
 	}
 	if (!node_state(node, N_MEMORY) && gfp & __GFP_THISNODE)
 		return NULL;
 	if (!node_state(node, N_MEMORY))
 		node = first_memory_node;
+	if (unlikely(READ_ONCE(cache->shadow)))
+		return alloc_watched(cache, 0, gfp, node, _RET_IP_);
 	if (!get_blocks(cache, gfp, node, 1, 1, &marked))
 		return NULL;
 	return prepare_block(cache, marked, gfp);
@@ -418,7 +464,7 @@ EXPORT_SYMBOL_GPL(__pym_alloc_finish);
 
 void *__pym_cache_alloc_slow(struct pym_cache *cache, gfp_t gfp)
 {
-	return pym_alloc_slow(cache, gfp, _RET_IP_);
+	return pym_alloc_slow(cache, 0, gfp, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(__pym_cache_alloc_slow);
 
@@ -437,6 +483,14 @@ size_t pym_cache_alloc_bulk(struct pym_cache *cache, gfp_t gfp, size_t n, void *
 	if (unlikely(in_nmi())) {
 		for (; done < n; done++) {
 			blocks[done] = pym_cache_alloc(cache, gfp);
+			if (!blocks[done])
+				goto undo;
+		}
+		return n;
+	}
+	if (unlikely(READ_ONCE(cache->shadow))) {
+		for (; done < n; done++) {
+			blocks[done] = pym_alloc_slow(cache, 0, gfp, _RET_IP_);
 			if (!blocks[done])
 				goto undo;
 		}

@@ -177,8 +177,8 @@ struct pym_pool *pym_pool_take(struct pym_cache *cache, int nid, struct pym_spar
 	arena = hlist_entry(order->bucket[n].first, struct pym_arena, bucket);
 	/* Used before means cached, and leaves the virgin ones untouched. */
 	pool = &arena->pools[__ffs64(arena->free & ~arena->virgin ?: arena->free)];
-	if (!pym_pool_has_room(pool, cache->capacity)) {
-		if (spare->cap < cache->capacity) {
+	if (!pym_pool_has_room(pool, cache->room)) {
+		if (spare->cap < cache->room) {
 			pool = ERR_PTR(-EAGAIN);
 			goto unlock;
 		}
@@ -232,6 +232,7 @@ bool pym_pool_put(struct pym_pool *pool)
 	pool->state = PYM_POOL_EMPTY;
 	pool->zeroed = false;
 	pool->draining = false;
+	pool->frozen = false;
 	pool->live = 0;
 	pool->carved = 0;
 	arena->free |= BIT_ULL(pool->index);

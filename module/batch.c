@@ -277,13 +277,17 @@ void pym_report_block(enum pym_misuse kind, const char *what, struct pym_pool *p
 					       "limbo" };
 	struct pym_cache *owner = READ_ONCE(pool->owner);
 	size_t offset = p - READ_ONCE(pool->base);
+	unsigned int block = owner ? offset / owner->stride : 0;
+	ssize_t byte = owner ? offset % owner->stride - owner->lead : offset;
+	bool told;
 
-	pym_report(kind,
-		   "%s: heap %s, arena %u, pool %u (%s), cache %s, byte %zu of block %u; caller %pS",
-		   what, pool->arena->heap->name, pool->arena->id, pool->index,
-		   states[READ_ONCE(pool->state)], owner ? owner->name : "none",
-		   owner ? offset % owner->stride : offset,
-		   owner ? (unsigned int)(offset / owner->stride) : 0, (void *)ip);
+	told = pym_report(kind, ip,
+			  "%s: heap %s, arena %u, pool %u (%s), cache %s, byte %zd of block %u",
+			  what, pool->arena->heap->name, pool->arena->id, pool->index,
+			  states[READ_ONCE(pool->state)], owner ? owner->name : "none",
+			  byte, block);
+	if (told && owner && owner->base)
+		pym_shadow_tell(owner, pool, p);
 }
 
 /*
@@ -330,6 +334,49 @@ static bool settle(struct pym_cache *cache, struct pym_pool *pool, unsigned int 
 }
 
 /**
+ * pym_pool_clear() - a live slot of a pool becomes free
+ * @pool: the pool
+ * @cache: its owner
+ * @slot: which
+ *
+ * Context: cache->lock.
+ * Return: true if pym_heap_reap() should be called.
+ */
+bool pym_pool_clear(struct pym_pool *pool, struct pym_cache *cache, unsigned int slot)
+{
+	__clear_bit(slot, pym_pool_bits(pool));
+	return settle(cache, pool, 1);
+}
+
+/**
+ * pym_pool_fill() - what is free of a pool becomes live, and nobody's
+ * @pool: the pool, with a live block
+ * @cache: its owner
+ *
+ * Context: cache->lock.
+ */
+void pym_pool_fill(struct pym_pool *pool, struct pym_cache *cache)
+{
+	unsigned int n = cache->capacity - pool->live;
+	struct pym_cache_node *node = node_of(cache, pool);
+
+	lockdep_assert_held(&cache->lock);
+	if (!n)
+		return;
+	del_used(cache, pool, fullness(cache, pool));
+	if (node->next == pool)
+		node->next = NULL;
+	WRITE_ONCE(pool->draining, false);
+	bitmap_set(pym_pool_bits(pool), 0, cache->capacity);
+	cache->carved += cache->capacity - pool->carved;
+	cache->live += n;
+	cache->events += n;
+	pool->carved = cache->capacity;
+	pool->live = cache->capacity;
+	add_full(cache, pool);
+}
+
+/**
  * pym_pool_free() - free a block whose pool and cache are known, if it is one
  * @pool: pool that @p is in, from pym_lookup()
  * @cache: its owner when last seen
@@ -357,8 +404,7 @@ again:
 		state = pym_pool_slot(pool, cache, p, &slot);
 	if (state == PYM_SLOT_LIVE && !wipe) {
 		cache->frees++;
-		__clear_bit(slot, pym_pool_bits(pool));
-		reap = settle(cache, pool, 1);
+		reap = pym_pool_clear(pool, cache, slot);
 	}
 	raw_spin_unlock_irqrestore(&cache->lock, flags);
 
@@ -409,7 +455,7 @@ static void report_late(struct pym_cache *cache, const void *p)
 		pym_report_block(PYM_MISUSE_DOUBLE_FREE,
 				 "found free, or no block, when it left a front", pool, p, 0);
 	else
-		pym_report(PYM_MISUSE_DOUBLE_FREE,
+		pym_report(PYM_MISUSE_DOUBLE_FREE, 0,
 			   "block of cache %s found free when it left a front", cache->name);
 }
 

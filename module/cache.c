@@ -7,32 +7,57 @@
 #include <linux/string.h>
 #include "internal.h"
 
-static void init_cache(struct pym_cache *cache, struct pym_heap *heap, size_t size,
-		       size_t align, bool is_class)
+/**
+ * pym_cache_init() - what a cache is from its sizes
+ * @cache: zeroed
+ * @heap: its heap
+ * @size: bytes in a block
+ * @align: of a block
+ * @stride: bytes from one block to the next
+ *
+ * Without fronts: see allow_fronts().
+ *
+ * Context: Any.
+ */
+void pym_cache_init(struct pym_cache *cache, struct pym_heap *heap, size_t size,
+		    size_t align, size_t stride)
 {
 	cache->heap = heap;
 	cache->size = size;
 	cache->align = align;
-	cache->stride = ALIGN(size, align);
+	cache->stride = stride;
 	cache->order = pym_stride_to_order(cache->stride);
 	cache->capacity = pym_pool_capacity(cache->stride, cache->order);
 	cache->recip = pym_recip(cache->stride);
 	cache->slot_factor = pym_slot_factor(cache->stride);
 	cache->slot_limit = pym_slot_limit(cache->stride, cache->capacity);
+	cache->room = cache->capacity;
 	cache->indexed = pym_heap_indexed(heap);
 	cache->pool_mask = pym_pool_size(cache->order) - 1;
-	cache->is_class = is_class;
 	cache->clear = DIV_ROUND_UP(size, sizeof(long));
-	/* What must be cleared when it is freed is no simple free. */
-	if (!cache->indexed && !want_init_on_free())
-		cache->hot_limit = cache->slot_limit;
 	cache->head.front = &pym_no_front;
-	if (!(heap->flags & PYM_HEAP_NO_FRONTS))
-		cache->front_cap = pym_front_cap(cache->stride);
 	raw_spin_lock_init(&cache->lock);
 	pym_cache_init_used(cache);
 	pym_rcu_init_cache(cache);
 	INIT_LIST_HEAD(&cache->node);
+	INIT_LIST_HEAD(&cache->shadows);
+}
+
+static void allow_fronts(struct pym_cache *cache)
+{
+	/* What must be cleared when it is freed is no simple free. */
+	if (!cache->indexed && !want_init_on_free())
+		cache->hot_limit = cache->slot_limit;
+	if (!(cache->heap->flags & PYM_HEAP_NO_FRONTS))
+		cache->front_cap = pym_front_cap(cache->stride);
+}
+
+static void init_cache(struct pym_cache *cache, struct pym_heap *heap, size_t size,
+		       size_t align, bool is_class)
+{
+	pym_cache_init(cache, heap, size, align, ALIGN(size, align));
+	cache->is_class = is_class;
+	allow_fronts(cache);
 }
 
 /* Where pym_malloc() looks for each size that the class serves in its heap. */
@@ -59,17 +84,32 @@ void pym_class_publish(struct pym_cache *cache, size_t n)
 	struct pym_heap *heap = cache->heap;
 	struct pym_front __percpu *front;
 
-	if (READ_ONCE(heap->hooked))
+	if (pym_front_hidden(cache))
 		return;
 	pym_front_publish(cache);
 	front = READ_ONCE(cache->head.front);
 	if (READ_ONCE(heap->head.hot[DIV_ROUND_UP(n, PYM_ALIGN)]) == front)
 		return;
 	set_hot(cache, front);
-	/* Pairs with pym_hide_classes(): it sees the front, or we see its flag. */
+	/* Pairs with who hides it: he sees the front, or we see that it is hidden. */
 	smp_mb();
-	if (READ_ONCE(heap->hooked))
+	if (pym_front_hidden(cache))
 		set_hot(cache, &pym_no_front);
+}
+
+/**
+ * pym_cache_hide() - keep the fronts of a cache from the fast path
+ * @cache: one that pym_front_hidden() is true of by now
+ *
+ * Context: Any.
+ */
+void pym_cache_hide(struct pym_cache *cache)
+{
+	/* Pairs with pym_class_publish() and pym_front_publish(). */
+	smp_mb();
+	if (cache->is_class)
+		set_hot(cache, &pym_no_front);
+	WRITE_ONCE(cache->head.front, &pym_no_front);
 }
 
 /**
@@ -85,6 +125,7 @@ struct pym_cache *pym_class_cache(struct pym_heap *heap, unsigned int class, gfp
 {
 	struct pym_cache *cache = READ_ONCE(heap->class[class]);
 	size_t size = pym_class_to_size(class);
+	int idx;
 
 	if (likely(cache))
 		return cache;
@@ -95,8 +136,14 @@ struct pym_cache *pym_class_cache(struct pym_heap *heap, unsigned int class, gfp
 		return cache;
 	init_cache(cache, heap, size, pym_natural_align(size), true);
 	snprintf(cache->name, sizeof(cache->name), "size-%zu", size);
-	if (cmpxchg(&heap->class[class], NULL, cache))
+	/* Who changes the switches waits for us, and finds the class. */
+	idx = pym_switches_lock();
+	pym_shadow_attach(cache, gfp);
+	if (cmpxchg(&heap->class[class], NULL, cache)) {
+		pym_shadow_detach(cache);
 		pym_meta_free(heap, cache, pym_cache_bytes());
+	}
+	pym_switches_unlock(idx);
 	return READ_ONCE(heap->class[class]);
 }
 
@@ -169,6 +216,8 @@ struct pym_cache *pym_cache_create(const char *name, size_t size,
 		pym_meta_free(heap, cache, pym_cache_bytes());
 		return NULL;
 	}
+	/* Who changes the switches finds us, or has changed them before. */
+	pym_shadow_attach(cache, GFP_KERNEL);
 	list_add_tail(&cache->node, &heap->caches);
 	mutex_unlock(&pym_registry);
 	pym_observer->cache_add(cache);
@@ -176,18 +225,11 @@ struct pym_cache *pym_cache_create(const char *name, size_t size,
 }
 EXPORT_SYMBOL_GPL(pym_cache_create);
 
-/**
- * pym_cache_detach_pools() - return every pool to its arena, live blocks or not
- * @cache: a cache that nobody uses; pym_heap_reap() is due afterwards
- *
- * Context: Task context, pym_registry.
- */
-void pym_cache_detach_pools(struct pym_cache *cache)
+static void detach_pools(struct pym_cache *cache)
 {
 	struct pym_pool *pool;
 	unsigned long flags;
 
-	lockdep_assert_held(&pym_registry);
 	pym_front_forget(cache);
 	/* A hold of the lock for each pool: there may be very many. */
 	do {
@@ -206,6 +248,22 @@ void pym_cache_detach_pools(struct pym_cache *cache)
 		}
 		raw_spin_unlock_irqrestore(&cache->lock, flags);
 	} while (pool);
+	cache->held = 0;
+}
+
+/**
+ * pym_cache_detach_pools() - return every pool to its arena, live blocks or not
+ * @cache: a cache that nobody uses; pym_heap_reap() is due afterwards
+ *
+ * Context: Task context, pym_registry.
+ */
+void pym_cache_detach_pools(struct pym_cache *cache)
+{
+	struct pym_cache *layer;
+
+	lockdep_assert_held(&pym_registry);
+	pym_for_each_layer(layer, cache)
+		detach_pools(layer);
 }
 
 /**
@@ -216,17 +274,21 @@ void pym_cache_detach_pools(struct pym_cache *cache)
  */
 void pym_cache_forget(struct pym_cache *cache)
 {
+	struct pym_cache *layer;
 	unsigned long flags;
 
 	pym_front_forget(cache);
-	raw_spin_lock_irqsave(&cache->lock, flags);
-	pym_cache_init_used(cache);
-	pym_rcu_init_cache(cache);
-	cache->nr_pools = 0;
-	cache->nr_full = 0;
-	cache->live = 0;
-	cache->carved = 0;
-	raw_spin_unlock_irqrestore(&cache->lock, flags);
+	pym_for_each_layer(layer, cache) {
+		raw_spin_lock_irqsave(&layer->lock, flags);
+		pym_cache_init_used(layer);
+		pym_rcu_init_cache(layer);
+		layer->nr_pools = 0;
+		layer->nr_full = 0;
+		layer->live = 0;
+		layer->held = 0;
+		layer->carved = 0;
+		raw_spin_unlock_irqrestore(&layer->lock, flags);
+	}
 }
 
 /**
@@ -238,6 +300,7 @@ void pym_cache_forget(struct pym_cache *cache)
 void pym_cache_release(struct pym_cache *cache)
 {
 	pym_front_destroy(cache);
+	pym_shadow_detach(cache);
 	pym_uncharge(cache->heap, kmalloc_size_roundup(pym_cache_bytes()),
 		     &cache->heap->acct.metadata);
 	/* A bad free may be looking at it. */
@@ -270,21 +333,24 @@ void pym_cache_destroy(struct pym_cache *cache)
 	if (!cache || !pym_cache_ok(cache, "destruction", _RET_IP_))
 		return;
 	if (cache->is_class) {
-		pym_report(PYM_MISUSE_BAD_ARG, "destroy of size class %s of heap %s; caller %pS",
-			   cache->name, cache->heap->name, (void *)_RET_IP_);
+		pym_report(PYM_MISUSE_BAD_ARG, _RET_IP_, "destroy of size class %s of heap %s",
+			   cache->name, cache->heap->name);
 		return;
 	}
 	pym_observer->cache_del(cache);
 	pym_cache_quiesce(cache);
 	/* Blocks that were freed twice come to light. */
 	pym_front_return(cache);
-	live = cache->live;
-	if (live)
-		pym_report(PYM_MISUSE_LEAK,
-			   "cache %s of heap %s destroyed with %lu live blocks; memory freed; caller %pS",
-			   cache->name, cache->heap->name, live, (void *)_RET_IP_);
 	/* At once, for who reads the ledger: pools are a cache's or an arena's. */
 	mutex_lock(&pym_registry);
+	pym_shadow_quiesce(cache);
+	live = cache->live + pym_shadow_live(cache);
+	if (live) {
+		pym_report(PYM_MISUSE_LEAK, _RET_IP_,
+			   "cache %s of heap %s destroyed with %lu live blocks; memory freed",
+			   cache->name, cache->heap->name, live);
+		pym_shadow_leaks(cache);
+	}
 	list_del(&cache->node);
 	pym_cache_detach_pools(cache);
 	mutex_unlock(&pym_registry);
@@ -317,7 +383,7 @@ void pym_cache_count(struct pym_cache *cache, struct pym_cache_stats *stats)
 	lockdep_assert_held(&cache->lock);
 	front_allocs = pym_front_sum(cache, &cached, &front_frees);
 	/* Other CPUs go on meanwhile: what is read of them may be more than there is. */
-	cached = min(cached, cache->live);
+	cached = min(cached + cache->held, cache->live);
 	*stats = (struct pym_cache_stats){
 		.size = cache->size,
 		.stride = cache->stride,
@@ -336,16 +402,46 @@ void pym_cache_count(struct pym_cache *cache, struct pym_cache_stats *stats)
 	};
 }
 
-void pym_cache_stats(struct pym_cache *cache, struct pym_cache_stats *stats)
+/**
+ * pym_cache_read() - what a cache holds, without its shadows; or what a shadow does
+ * @cache: the one or the other
+ * @stats: filled in
+ *
+ * Context: Any but NMI, no lock of ours held but pym_registry.
+ */
+void pym_cache_read(struct pym_cache *cache, struct pym_cache_stats *stats)
 {
 	unsigned long flags;
+
+	raw_spin_lock_irqsave(&cache->lock, flags);
+	pym_cache_count(cache, stats);
+	raw_spin_unlock_irqrestore(&cache->lock, flags);
+}
+
+void pym_cache_stats(struct pym_cache *cache, struct pym_cache_stats *stats)
+{
+	struct pym_cache_stats s;
+	struct pym_cache *layer;
 
 	if (!pym_cache_ok(cache, "statistics", _RET_IP_)) {
 		memset(stats, 0, sizeof(*stats));
 		return;
 	}
-	raw_spin_lock_irqsave(&cache->lock, flags);
-	pym_cache_count(cache, stats);
-	raw_spin_unlock_irqrestore(&cache->lock, flags);
+	pym_cache_read(cache, stats);
+	rcu_read_lock();
+	for (layer = pym_next_layer(cache, cache); layer; layer = pym_next_layer(cache, layer)) {
+		pym_cache_read(layer, &s);
+		stats->live += s.live;
+		stats->cached += s.cached;
+		stats->high += s.high;
+		stats->free += s.free;
+		stats->virgin += s.virgin;
+		stats->pools += s.pools;
+		stats->full += s.full;
+		stats->allocs += s.allocs;
+		stats->frees += s.frees;
+		stats->failures += s.failures;
+	}
+	rcu_read_unlock();
 }
 EXPORT_SYMBOL_GPL(pym_cache_stats);

@@ -71,12 +71,12 @@ bool pym_cache_ok(const struct pym_cache *cache, const char *what, unsigned long
 	if (likely(cache && !READ_ONCE(cache->gone)))
 		return true;
 	if (cache)
-		pym_report(PYM_MISUSE_BAD_ARG,
-			   "%s of cache %s, which has been destroyed; nothing changed; caller %pS",
-			   what, cache->name, (void *)ip);
+		pym_report(PYM_MISUSE_BAD_ARG, ip,
+			   "%s of cache %s, which has been destroyed; nothing changed",
+			   what, cache->name);
 	else
-		pym_report(PYM_MISUSE_BAD_ARG, "%s of a NULL cache; nothing changed; caller %pS",
-			   what, (void *)ip);
+		pym_report(PYM_MISUSE_BAD_ARG, ip, "%s of a NULL cache; nothing changed",
+			   what);
 	return false;
 }
 
@@ -93,9 +93,9 @@ bool pym_heap_ok(const struct pym_heap *heap, const char *what, unsigned long ip
 {
 	if (likely(!READ_ONCE(heap->gone)))
 		return true;
-	pym_report(PYM_MISUSE_BAD_ARG,
-		   "%s of heap %s, which has been destroyed; nothing changed; caller %pS",
-		   what, heap->name, (void *)ip);
+	pym_report(PYM_MISUSE_BAD_ARG, ip,
+		   "%s of heap %s, which has been destroyed; nothing changed",
+		   what, heap->name);
 	return false;
 }
 

@@ -473,6 +473,22 @@ static int cache_stats_show(struct seq_file *m, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(cache_stats);
 
+static int cache_owners_show(struct seq_file *m, void *unused)
+{
+	struct pym_cache *cache = m->private;
+
+	header(m, "owners");
+	return pym_owner_show(m, cache->heap, cache);
+}
+DEFINE_SHOW_ATTRIBUTE(cache_owners);
+
+static int heap_owners_show(struct seq_file *m, void *unused)
+{
+	header(m, "owners");
+	return pym_owner_show(m, m->private, NULL);
+}
+DEFINE_SHOW_ATTRIBUTE(heap_owners);
+
 static int cache_shrink_set(void *data, u64 value)
 {
 	return heap_shrink_set(((struct pym_cache *)data)->heap, value);
@@ -490,6 +506,8 @@ static void heap_add(struct pym_heap *heap)
 	debugfs_create_file("stats", 0400, heap->dir, heap, &heap_stats_fops);
 	debugfs_create_file_unsafe("limit", 0600, heap->dir, heap, &limit_fops);
 	debugfs_create_file_unsafe("shrink", 0600, heap->dir, heap, &heap_shrink_fops);
+	debugfs_create_file("debug", 0600, heap->dir, heap, &pym_debug_heap_fops);
+	debugfs_create_file("owners", 0400, heap->dir, heap, &heap_owners_fops);
 }
 
 static void heap_del(struct pym_heap *heap)
@@ -508,6 +526,8 @@ static void cache_add(struct pym_cache *cache)
 	cache->dir = debugfs_create_dir(name, cache_root);
 	debugfs_create_file("stats", 0400, cache->dir, cache, &cache_stats_fops);
 	debugfs_create_file_unsafe("shrink", 0600, cache->dir, cache, &cache_shrink_fops);
+	debugfs_create_file("debug", 0600, cache->dir, cache, &pym_debug_cache_fops);
+	debugfs_create_file("owners", 0400, cache->dir, cache, &cache_owners_fops);
 }
 
 static void cache_del(struct pym_cache *cache)

@@ -40,6 +40,12 @@ void pym_decay_arm(struct pym_heap *heap)
 				   msecs_to_jiffies(ms));
 }
 
+static bool tick_cache(struct pym_cache *cache)
+{
+	pym_shadow_sweep(cache);
+	return pym_front_decay(cache);
+}
+
 static bool tick_caches(struct pym_heap *heap)
 {
 	struct pym_cache *cache;
@@ -50,10 +56,10 @@ static bool tick_caches(struct pym_heap *heap)
 	for (i = 0; i < PYM_NR_CLASSES; i++) {
 		cache = READ_ONCE(heap->class[i]);
 		if (cache)
-			more |= pym_front_decay(cache);
+			more |= tick_cache(cache);
 	}
 	list_for_each_entry(cache, &heap->caches, node)
-		more |= pym_front_decay(cache);
+		more |= tick_cache(cache);
 	return more;
 }
 

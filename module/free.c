@@ -24,9 +24,14 @@
 struct pym_heap *pym_free_to_front(struct pym_cache *cache, struct pym_pool *pool,
 				   void *p, unsigned long ip)
 {
+	struct pym_cache *owner = READ_ONCE(pool->owner);
 	bool reap = false;
 
-	if (!fronts_of(cache) || !slot_start(p - pool->base, cache))
+	if (unlikely(owner && owner->base))
+		return pym_shadow_free(owner, pool, p, ip);
+	/* While a shadow serves, fronts are to stay empty. */
+	if (!fronts_of(cache) || !slot_start(p - pool->base, cache) ||
+	    unlikely(READ_ONCE(cache->shadow)))
 		return pym_pool_free(pool, cache, p, ip);
 	if (unlikely(pym_front_has_on_top(cache, p))) {
 		pym_report_block(PYM_MISUSE_DOUBLE_FREE, "block is free already", pool, p, ip);
@@ -68,17 +73,17 @@ struct pym_pool *pym_find_block(struct pym_cache *cache, const void *p, unsigned
 
 	if (unlikely(!pool)) {
 		if (pym_large_info(p, NULL, NULL))
-			pym_report(PYM_MISUSE_WRONG_API,
-				   "memory from pym_malloc() freed to cache %s; use pym_free(); caller %pS",
-				   cache->name, (void *)ip);
+			pym_report(PYM_MISUSE_WRONG_API, ip,
+				   "memory from pym_malloc() freed to cache %s; use pym_free()",
+				   cache->name);
 		else
-			pym_report(PYM_MISUSE_FOREIGN,
-				   "not a block of ours: freed to cache %s; caller %pS",
-				   cache->name, (void *)ip);
+			pym_report(PYM_MISUSE_FOREIGN, ip,
+				   "not a block of ours: freed to cache %s",
+				   cache->name);
 		return NULL;
 	}
 	owner = READ_ONCE(pool->owner);
-	if (likely(owner == cache))
+	if (likely(owner == cache || (owner && owner->base == cache)))
 		return pool;
 	if (!owner)
 		pym_report_block(PYM_MISUSE_DOUBLE_FREE, "block is free already", pool, p, ip);
@@ -156,9 +161,9 @@ void pym_free_later(struct pym_cache *cache, const void *p, unsigned long ip)
 
 	if (n >= PYM_DEFERRED) {
 		this_cpu_dec(deferred.n);
-		pym_report(PYM_MISUSE_NMI,
-			   "more than %d frees wait for the end of an NMI; block kept; caller %pS",
-			   PYM_DEFERRED, (void *)ip);
+		pym_report(PYM_MISUSE_NMI, ip,
+			   "more than %d frees wait for the end of an NMI; block kept",
+			   PYM_DEFERRED);
 		return;
 	}
 	d->entry[n].cache = cache;

@@ -56,8 +56,8 @@ static size_t front_bytes(const struct pym_cache *cache)
  * pym_front_publish() - let the fast path use the fronts of a cache, if it may
  * @cache: the cache
  *
- * It may not if the cache's pages do not say whose they are, nor while hooks are to
- * see every free.
+ * It may not if the cache's pages do not say whose they are, nor while a shadow or
+ * hooks are to see every call.
  *
  * Context: Any.
  */
@@ -67,12 +67,12 @@ void pym_front_publish(struct pym_cache *cache)
 
 	if (!fronts || cache->indexed || READ_ONCE(cache->head.front) != &pym_no_front)
 		return;
-	if (cache->is_class && READ_ONCE(cache->heap->hooked))
+	if (pym_front_hidden(cache))
 		return;
 	/* After what pym_front_create() wrote; before we look again. */
 	smp_store_mb(cache->head.front, fronts);
-	/* Pairs with pym_heap_hide_fronts(): it sees the front, or we see its flag. */
-	if (cache->is_class && READ_ONCE(cache->heap->hooked))
+	/* Pairs with who hides it: he sees the front, or we see that it is hidden. */
+	if (pym_front_hidden(cache))
 		WRITE_ONCE(cache->head.front, &pym_no_front);
 }
 

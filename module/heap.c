@@ -213,6 +213,8 @@ static void destroy_heap(struct pym_heap *heap)
 	pym_hooks_drop(heap);
 	pym_hide_classes(heap);
 	visit_caches(heap, pym_cache_quiesce);
+	visit_caches(heap, pym_shadow_quiesce);
+	visit_caches(heap, pym_shadow_leaks);
 	forget_everything(heap);
 	release_everything(heap);
 	visit_caches(heap, pym_cache_release);
@@ -227,8 +229,8 @@ static bool is_default(struct pym_heap *heap, const char *what, unsigned long ip
 {
 	if (heap && heap != pym_default_heap)
 		return false;
-	pym_report(PYM_MISUSE_BAD_ARG, "the default heap cannot be %s; caller %pS",
-		   what, (void *)ip);
+	pym_report(PYM_MISUSE_BAD_ARG, ip, "the default heap cannot be %s",
+		   what);
 	return true;
 }
 
@@ -250,6 +252,7 @@ void pym_heap_reset(struct pym_heap *heap)
 	mutex_lock(&pym_registry);
 	mutex_lock(&heap->reclaim);
 	visit_caches(heap, pym_cache_quiesce);
+	visit_caches(heap, pym_shadow_quiesce);
 	forget_everything(heap);
 	mutex_unlock(&pym_registry);
 	release_everything(heap);
@@ -372,7 +375,7 @@ size_t pym_heap_exit(void)
 
 		pym_heap_stats(heap, &stats);
 		if (stats.live)
-			pym_report(PYM_MISUSE_LEAK,
+			pym_report(PYM_MISUSE_LEAK, 0,
 				   "heap %s still had %lu live blocks at unload; memory freed",
 				   heap->name, stats.live);
 		left += stats.in_blocks + stats.pass_through;

@@ -26,6 +26,7 @@
  *	virgin	never handed out since its page was obtained: not even written
  *	drain	of a sparse pool: take blocks back, and keep them from the fronts
  *	decay	give back what has been free since the last tick
+ *	shadow	serves in a cache's place while something is switched on for it
  *
  *	heap -+- order 0 -+- arena 3  [ pool 0 | pool 1 | ... | pool 63 ]
  *	      |           |              |        |
@@ -157,6 +158,8 @@
  *			(a block in a front or the depot is live to its pool)
  *	front		a closed front is empty, another has at most front_cap blocks;
  *			a depot has at most PYM_DEPOT_BATCHES batches
+ *	shadow		a free slot of a shadow has no record of a block; the slots held
+ *			back are the sum over the records; a frozen pool is full
  *	ledger		in blocks + rounding + free + virgin + empty pools +
  *			metadata + pass-through + in flight = held
  *	limit		held <= limit
@@ -241,11 +244,58 @@
  *
  * 11. Which file shows which number: see debugfs.c; the sums are ledger.c's.
  *
+ * 12. Shadows: what can be switched on while a cache is in use
+ * -------------------------------------------------------------
+ * Red zones need another layout than the blocks that are live already have, and a
+ * test on the fast path is what nobody would pay for. So a cache for which something
+ * is switched on gets a shadow: a hidden cache of the same heap, with a stride, pools
+ * and records of its own, and without fronts. From then on cache->shadow serves every
+ * allocation. The fronts of the cache are hidden from the fast path, as hooks hide
+ * those of classes, and drained, so that every call takes the slow path, which asks
+ * for the shadow. Frees need no switch: each pool knows whose it is, and the pages of a
+ * shadow's pools name no owner, as those of a pool that drains, which the fast path
+ * fails at. So blocks of all layouts are live beside each other, each is freed by the
+ * rules it was made under, and a race with a switch decides no more than under which
+ * one a block is made. Another set of switches is another shadow; the old one is freed
+ * once it has no pool (pym_shadow_sweep(), by ticks and switches).
+ *
+ * A record for each slot is in one piece with the bitmap of its pool: state, bytes asked
+ * for, stacks and tasks. Nothing of it is near the block, so no overflow reaches it.
+ *	FREE	the bit is clear, or an allocation has just set it
+ *	LIVE	a user's; the only one that may be freed: a second free of a block that is
+ *		in quarantine, or being freed, is a double free at once
+ *	GOING	of whoever frees or checks it: bytes are looked at and written without a
+ *		lock, as the bit that is set keeps the pool
+ *	HELD	in quarantine, or of a frozen pool; live to its pool, and `cached' in
+ *		statistics, as what is in fronts is
+ * Free blocks are checked when they are to be used again, when they leave the quarantine,
+ * and when their pool is left: by the free of its last block, before it (let_go()). That
+ * is done slot by slot under the lock, as an allocation may come meanwhile.
+ * Freezing a pool is to make all of its slots live, and nobody's: then it is a full
+ * pool like others, and what is freed in it is HELD.
+ *
+ * What is different under a shadow: blocks of pym_malloc() have the size that was asked
+ * for, if there are red zones, and pym_realloc() moves them always. If a shadow gets
+ * no memory, its quarantine is let out, and then the cache's own pools serve: switches
+ * make no allocation fail. They serve in an NMI as well; such blocks are not watched.
+ * A cache with a constructor, or a typesafe one, cannot have poison, as in SLUB: its free
+ * blocks keep what is in them. Red zones are refused where the stride would be above
+ * PYM_CACHE_MAX_SIZE. What a heap switches on is for those of its caches that can have
+ * it; a class is made with it, or if there is no memory for that, without.
+ *
+ * cache->shadow and heap->switches are heeded under an SRCU read lock, by who
+ * allocates and by who makes a class; who changes them waits for both. A mutex outside
+ * pym_registry serializes changes, and is held over that wait; the registry is not,
+ * as an allocation that is waited for may be in a provider who wants it.
+ *
  * Files, in dependency order. What looks upward is the limit's callback, the names
  * and observers of heap.c for caches, and the hooks that a dying heap drops:
  *	sizeclass.h types.h report.c dead.c pool.c provider.c account.c arena.c reclaim.c grow.c
  *	front.h batch.c front.c depot.c decay.c alloc.c free.c rcu.c cache.c large.c
+ *	shadow.h owner.c pattern.c shadow.c switch.c debug.c
  *	heap.c shrinker.c malloc.c ledger.c verify.c debugfs.c main.c
+ * Shadows look downward, at pools and at alloc.c; the slow paths, caches and ticks
+ * look up at them.
  */
 #ifndef _PYM_INTERNAL_H
 #define _PYM_INTERNAL_H
@@ -270,12 +320,14 @@ enum pym_misuse {
 	PYM_MISUSE_LEAK,
 	PYM_MISUSE_NMI,			/* too many frees in one NMI */
 	PYM_MISUSE_PROVIDER,		/* a provider broke its contract */
+	PYM_MISUSE_OVERFLOW,		/* bytes beside a block were written */
+	PYM_MISUSE_USE_AFTER,		/* a block was written after its free */
 	PYM_NR_MISUSE
 };
 
 extern const char * const pym_misuse_names[PYM_NR_MISUSE];
 unsigned long pym_misuse_count(enum pym_misuse kind);
-__printf(2, 3) void pym_report(enum pym_misuse kind, const char *fmt, ...);
+__printf(3, 4) bool pym_report(enum pym_misuse kind, unsigned long ip, const char *fmt, ...);
 
 /* --------------------------------------------------------------- pool.c -- */
 
@@ -504,6 +556,8 @@ unsigned int pym_batch_pop(struct pym_cache *cache, int nid, unsigned int n, uns
 bool pym_batch_trypop(struct pym_cache *cache, int nid, void **marked);
 struct pym_pool *pym_cache_any_used(struct pym_cache *cache);
 void pym_cache_init_used(struct pym_cache *cache);
+bool pym_pool_clear(struct pym_pool *pool, struct pym_cache *cache, unsigned int slot);
+void pym_pool_fill(struct pym_pool *pool, struct pym_cache *cache);
 bool pym_batch_return(struct pym_cache *cache, void **blocks, unsigned int n);
 struct pym_heap *pym_pool_free(struct pym_pool *pool, struct pym_cache *cache,
 			       const void *p, unsigned long ip);
@@ -514,6 +568,13 @@ void pym_report_block(enum pym_misuse kind, const char *what, struct pym_pool *p
 
 DECLARE_PER_CPU(struct pym_front, pym_no_front);
 unsigned int pym_front_cap(size_t stride);
+
+/* Must the fast path keep away from the fronts of a cache? */
+static inline bool pym_front_hidden(const struct pym_cache *cache)
+{
+	return READ_ONCE(cache->shadow) || (cache->is_class && READ_ONCE(cache->heap->hooked));
+}
+
 void pym_front_create(struct pym_cache *cache, gfp_t gfp);
 void pym_front_publish(struct pym_cache *cache);
 void pym_front_destroy(struct pym_cache *cache);
@@ -547,7 +608,8 @@ void pym_front_exit(void);
 /* -------------------------------------------------------------- alloc.c -- */
 
 bool pym_gfp_ok(gfp_t *gfp, unsigned long ip);
-void *pym_alloc_slow(struct pym_cache *cache, gfp_t gfp, unsigned long ip);
+void *pym_take_block(struct pym_cache *cache, gfp_t gfp, int nid);
+void *pym_alloc_slow(struct pym_cache *cache, size_t n, gfp_t gfp, unsigned long ip);
 void *pym_alloc_finish(struct pym_cache *cache, gfp_t gfp, void *marked, unsigned long ip);
 
 /* --------------------------------------------------------------- free.c -- */
@@ -571,8 +633,56 @@ void pym_rcu_sync(struct pym_cache *cache);
 int pym_rcu_init(void);
 void pym_rcu_exit(void);
 
+/* ------------------------------------------------------------- shadow.c -- */
+
+void *pym_shadow_alloc(struct pym_cache *cache, size_t n, gfp_t gfp, int nid,
+		       unsigned long ip);
+struct pym_heap *pym_shadow_free(struct pym_cache *shadow, struct pym_pool *pool,
+				 const void *p, unsigned long ip);
+bool pym_shadow_find(struct pym_cache *shadow, struct pym_pool *pool, const void *p,
+		     size_t *size);
+void pym_shadow_tell(struct pym_cache *shadow, struct pym_pool *pool, const void *p);
+bool pym_at_slot(struct pym_pool *pool, struct pym_cache *cache, const void *p);
+bool pym_shadow_flush(struct pym_cache *shadow);
+void pym_shadow_check(struct pym_cache *shadow);
+const char *pym_shadow_verify(struct pym_cache *shadow, struct pym_pool *pool);
+unsigned int pym_shadow_held(struct pym_cache *shadow, struct pym_pool *pool);
+
+/* ------------------------------------------------------------- switch.c -- */
+
+int pym_switches_lock(void);
+void pym_switches_unlock(int idx);
+void pym_cache_switches(struct pym_cache *cache, struct pym_switches *switches);
+int pym_switch_cache(struct pym_cache *cache, const struct pym_switches *switches);
+int pym_switch_heap(struct pym_heap *heap, const struct pym_switches *switches);
+void pym_shadow_attach(struct pym_cache *cache, gfp_t gfp);
+void pym_shadow_detach(struct pym_cache *cache);
+void pym_shadow_quiesce(struct pym_cache *cache);
+void pym_shadow_leaks(struct pym_cache *cache);
+unsigned long pym_shadow_live(struct pym_cache *cache);
+void pym_shadow_sweep(struct pym_cache *cache);
+
+/* -------------------------------------------------------------- owner.c -- */
+
+struct seq_file;
+int pym_owner_show(struct seq_file *m, struct pym_heap *heap, struct pym_cache *cache);
+unsigned long pym_owner_leaks(struct pym_heap *heap, struct pym_cache *cache);
+
+/* -------------------------------------------------------------- debug.c -- */
+
+/* Longest text of all switches. */
+#define PYM_SWITCHES_TEXT	96
+
+int pym_switches_parse(char *text, struct pym_switches *switches);
+int pym_switches_print(const struct pym_switches *switches, char *text, size_t size);
+extern const struct file_operations pym_debug_cache_fops, pym_debug_heap_fops;
+
 /* -------------------------------------------------------------- cache.c -- */
 
+void pym_cache_init(struct pym_cache *cache, struct pym_heap *heap, size_t size,
+		    size_t align, size_t stride);
+void pym_cache_hide(struct pym_cache *cache);
+void pym_cache_read(struct pym_cache *cache, struct pym_cache_stats *stats);
 struct pym_cache *pym_class_cache(struct pym_heap *heap, unsigned int class, gfp_t gfp);
 void pym_class_publish(struct pym_cache *cache, size_t n);
 void pym_cache_quiesce(struct pym_cache *cache);

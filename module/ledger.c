@@ -32,7 +32,7 @@ static bool add_cache(struct pym_cache *cache, struct pym_heap_stats *stats)
 {
 	struct pym_cache_stats s;
 
-	pym_cache_stats(cache, &s);
+	pym_cache_read(cache, &s);
 	add_cache_stats(&s, stats);
 	return true;
 }
@@ -57,17 +57,19 @@ static bool try_add_cache(struct pym_cache *cache, struct pym_heap_stats *stats)
 static bool add_caches(struct pym_heap *heap, struct pym_heap_stats *stats,
 		       bool (*add)(struct pym_cache *cache, struct pym_heap_stats *stats))
 {
-	struct pym_cache *cache;
+	struct pym_cache *cache, *layer;
 	unsigned int i;
 
 	for (i = 0; i < PYM_NR_CLASSES; i++) {
 		cache = READ_ONCE(heap->class[i]);
-		if (cache && !add(cache, stats))
-			return false;
+		pym_for_each_layer(layer, cache)
+			if (!add(layer, stats))
+				return false;
 	}
 	list_for_each_entry(cache, &heap->caches, node)
-		if (!add(cache, stats))
-			return false;
+		pym_for_each_layer(layer, cache)
+			if (!add(layer, stats))
+				return false;
 	return true;
 }
 

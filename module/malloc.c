@@ -85,7 +85,7 @@ static noinline void *malloc_unhooked(struct pym_heap *heap, size_t n, gfp_t gfp
 			return fail(heap, PTR_ERR(cache), pym_cache_bytes());
 	}
 	pym_class_publish(cache, n);
-	return pym_alloc_slow(cache, gfp, ip);
+	return pym_alloc_slow(cache, n ?: 1, gfp, ip);
 }
 
 static void *hooked_malloc(struct pym_heap *heap, size_t n, gfp_t gfp, unsigned long ip);
@@ -154,13 +154,12 @@ static noinline void free_unhooked(const void *p, unsigned long ip)
 	if (pool || pym_large_free(p))
 		return;
 	if (pym_large_encloses(p, &offset))
-		pym_report(PYM_MISUSE_INTERIOR,
-			   "byte %zu of a pass-through block, not its start; nothing changed; caller %pS",
-			   offset, (void *)ip);
+		pym_report(PYM_MISUSE_INTERIOR, ip,
+			   "byte %zu of a pass-through block, not its start; nothing changed",
+			   offset);
 	else
-		pym_report(PYM_MISUSE_FOREIGN,
-			   "not a block of ours, or one that passed through and is free already; nothing changed; caller %pS",
-			   (void *)ip);
+		pym_report(PYM_MISUSE_FOREIGN, ip,
+			   "not a block of ours, or one that passed through and is free already; nothing changed");
 }
 
 static void hooked_free(const void *p, unsigned long ip);
@@ -222,26 +221,28 @@ static bool find_block(const void *p, struct block *block)
 	rcu_read_lock();
 	pool = pym_lookup(p);
 	owner = pool ? READ_ONCE(pool->owner) : NULL;
-	if (owner) {
+	if (owner && unlikely(owner->base)) {
+		found = pym_shadow_find(owner, pool, p, &block->size);
+	} else if (owner) {
 		raw_spin_lock_irqsave(&owner->lock, flags);
 		found = pool->owner == owner &&
 			pym_pool_slot(pool, owner, p, &slot) == PYM_SLOT_LIVE;
 		raw_spin_unlock_irqrestore(&owner->lock, flags);
-		block->heap = owner->heap;
-		block->owner = owner;
 		block->size = owner->size;
 	}
+	block->heap = owner ? owner->heap : NULL;
+	block->owner = owner;
 	rcu_read_unlock();
 	if (pool)
 		return found;
-	block->owner = NULL;
 	return pym_large_info(p, &block->heap, &block->size);
 }
 
 /* Does a block of @size stay where it is when @n bytes are wanted of it? */
 static bool stays(size_t n, const struct block *block)
 {
-	if (n > block->size)
+	/* A block that is looked after is so for the size that it was asked for. */
+	if (n > block->size || (block->owner && block->owner->base))
 		return false;
 	if (4 * n > 3 * block->size)
 		return true;
@@ -257,21 +258,20 @@ static void *realloc_unhooked(struct pym_heap *heap, void *p, size_t n, gfp_t gf
 	if (!p)
 		return malloc_unhooked(heap ?: pym_default_heap, n, gfp, ip);
 	if (!find_block(p, &block)) {
-		pym_report(PYM_MISUSE_FOREIGN,
-			   "realloc of what is not a live block of ours; nothing changed; caller %pS",
-			   (void *)ip);
+		pym_report(PYM_MISUSE_FOREIGN, ip,
+			   "realloc of what is not a live block of ours; nothing changed");
 		return NULL;
 	}
 	if (block.owner && !block.owner->is_class) {
-		pym_report(PYM_MISUSE_WRONG_API,
-			   "realloc of a block of cache %s; nothing changed; caller %pS",
-			   block.owner->name, (void *)ip);
+		pym_report(PYM_MISUSE_WRONG_API, ip,
+			   "realloc of a block of cache %s; nothing changed",
+			   block.owner->name);
 		return NULL;
 	}
 	if (heap && heap != block.heap) {
-		pym_report(PYM_MISUSE_WRONG_HEAP,
-			   "realloc in heap %s of a block of heap %s; nothing changed; caller %pS",
-			   heap->name, block.heap->name, (void *)ip);
+		pym_report(PYM_MISUSE_WRONG_HEAP, ip,
+			   "realloc in heap %s of a block of heap %s; nothing changed",
+			   heap->name, block.heap->name);
 		return NULL;
 	}
 	if (!pym_gfp_ok(&gfp, ip))
@@ -354,12 +354,10 @@ void pym_hide_classes(struct pym_heap *heap)
 
 	/* Pairs with pym_class_publish() and pym_front_publish(). */
 	smp_store_mb(heap->hooked, true);
-	for (i = 0; i < ARRAY_SIZE(heap->head.hot); i++)
-		WRITE_ONCE(heap->head.hot[i], &pym_no_front);
 	for (i = 0; i < PYM_NR_CLASSES; i++) {
 		cache = READ_ONCE(heap->class[i]);
 		if (cache)
-			WRITE_ONCE(cache->head.front, &pym_no_front);
+			pym_cache_hide(cache);
 	}
 }
 

@@ -15,7 +15,7 @@
 void pym_pool_assign(struct pym_pool *pool, struct pym_cache *cache)
 {
 	lockdep_assert_held(&cache->lock);
-	bitmap_zero(pym_pool_bits(pool), cache->capacity);
+	bitmap_zero(pym_pool_bits(pool), cache->room);
 	pool->live = 0;
 	pool->carved = 0;
 	WRITE_ONCE(pool->owner, cache);

@@ -142,7 +142,7 @@ void *pym_provider_alloc(struct pym_heap *heap, size_t size, gfp_t gfp, int nid,
 	if (!addr)
 		return NULL;
 	if (!PAGE_ALIGNED(addr)) {
-		pym_report(PYM_MISUSE_PROVIDER,
+		pym_report(PYM_MISUSE_PROVIDER, 0,
 			   "provider %s of heap %s returned memory that is not page-aligned; given back",
 			   provider->name, heap->name);
 		provider->free(heap->provider_ctx, addr, size);
@@ -273,6 +273,9 @@ void pym_pool_set_owner(struct pym_pool *pool, struct pym_cache *owner)
 
 	if (pym_heap_indexed(pool->arena->heap))
 		return;
+	/* What a shadow looks after must not be freed by the fast path. */
+	if (owner && owner->base)
+		owner = NULL;
 	for (i = 0; i < nr; i++)
 		set_page_owner_words(virt_to_page(pool->base + i * PAGE_SIZE), owner);
 }

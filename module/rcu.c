@@ -186,7 +186,7 @@ static bool check_block(struct pym_cache *cache, const void *p, unsigned long ip
 
 	rcu_read_lock();
 	pool = pym_find_block(cache, p, ip);
-	ok = pool && slot_start(p - pool->base, cache);
+	ok = pool && pym_at_slot(pool, cache, p);
 	if (pool && !ok)
 		pym_report_block(PYM_MISUSE_INTERIOR, "not the start of a block", pool, p, ip);
 	rcu_read_unlock();
@@ -200,8 +200,7 @@ void pym_cache_free_rcu(struct pym_cache *cache, void *block)
 	if (!block || !pym_cache_ok(cache, "use", _RET_IP_))
 		return;
 	if (in_nmi()) {
-		pym_report(PYM_MISUSE_NMI, "pym_cache_free_rcu() in NMI; block kept; caller %pS",
-			   (void *)_RET_IP_);
+		pym_report(PYM_MISUSE_NMI, _RET_IP_, "pym_cache_free_rcu() in NMI; block kept");
 		return;
 	}
 	if (!check_block(cache, block, _RET_IP_))
@@ -211,16 +210,16 @@ void pym_cache_free_rcu(struct pym_cache *cache, void *block)
 	if (likely(!err))
 		return;
 	if (err == -EEXIST) {
-		pym_report(PYM_MISUSE_DOUBLE_FREE,
-			   "block of cache %s waits for a grace period already; caller %pS",
-			   cache->name, (void *)_RET_IP_);
+		pym_report(PYM_MISUSE_DOUBLE_FREE, _RET_IP_,
+			   "block of cache %s waits for a grace period already",
+			   cache->name);
 	} else if (pym_may_sleep()) {
 		synchronize_rcu();
 		pym_cache_free(cache, block);
 	} else {
-		pym_report(PYM_MISUSE_LEAK,
-			   "no memory to keep a block of cache %s until readers are done; it is lost until the cache is destroyed; caller %pS",
-			   cache->name, (void *)_RET_IP_);
+		pym_report(PYM_MISUSE_LEAK, _RET_IP_,
+			   "no memory to keep a block of cache %s until readers are done; it is lost until the cache is destroyed",
+			   cache->name);
 	}
 	done_waiting(cache);
 }

@@ -4,6 +4,7 @@
  * called from anywhere that printk() may, with no lock of ours held, and calls
  * nobody.
  */
+#include <linux/hash.h>
 #include <linux/ratelimit.h>
 #include "internal.h"
 
@@ -20,15 +21,23 @@ const char * const pym_misuse_names[PYM_NR_MISUSE] = {
 	[PYM_MISUSE_LEAK]	 = "leak",
 	[PYM_MISUSE_NMI]	 = "nmi",
 	[PYM_MISUSE_PROVIDER]	 = "provider",
+	[PYM_MISUSE_OVERFLOW]	 = "overflow",
+	[PYM_MISUSE_USE_AFTER]	 = "use-after-free",
 };
 EXPORT_SYMBOL_IF_KUNIT(pym_misuse_names);
 
 static atomic_long_t counts[PYM_NR_MISUSE];
 
-/* One state per kind, so that a storm of one does not hide the others. */
-static struct ratelimit_state limits[PYM_NR_MISUSE] = {
-	[0 ... PYM_NR_MISUSE - 1] =
-		RATELIMIT_STATE_INIT_FLAGS("pym_report", 5 * HZ, 10, RATELIMIT_MSG_ON_RELEASE),
+/*
+ * Each kind at each site has its own limit, so that a storm of one does not hide the
+ * others; some share one by chance.
+ */
+#define SITE_BITS	6
+#define SITE_LIMIT	\
+	RATELIMIT_STATE_INIT_FLAGS("pym_report", 5 * HZ, 2, RATELIMIT_MSG_ON_RELEASE)
+
+static struct ratelimit_state sites[1 << SITE_BITS] = {
+	[0 ... (1 << SITE_BITS) - 1] = SITE_LIMIT,
 };
 
 /**
@@ -47,21 +56,28 @@ EXPORT_SYMBOL_IF_KUNIT(pym_misuse_count);
 /**
  * pym_report() - count and print one misuse
  * @kind: which
- * @fmt: the rest of the line: what, where, by whom; no raw addresses
+ * @ip: caller, or 0 if it is not known
+ * @fmt: the rest of the line: what and where; no raw addresses
  *
  * Context: Any that printk() allows; no lock of ours held.
+ * Return: true if it was printed.
  */
-void pym_report(enum pym_misuse kind, const char *fmt, ...)
+bool pym_report(enum pym_misuse kind, unsigned long ip, const char *fmt, ...)
 {
 	struct va_format vaf;
 	va_list args;
 
 	atomic_long_inc(&counts[kind]);
-	if (!__ratelimit(&limits[kind]))
-		return;
+	if (!__ratelimit(&sites[hash_long(ip + kind, SITE_BITS)]))
+		return false;
 	va_start(args, fmt);
 	vaf.fmt = fmt;
 	vaf.va = &args;
-	pr_err("misuse: %s: %pV\n", pym_misuse_names[kind], &vaf);
+	if (ip)
+		pr_err("misuse: %s: %pV; caller %pS\n", pym_misuse_names[kind], &vaf, (void *)ip);
+	else
+		pr_err("misuse: %s: %pV\n", pym_misuse_names[kind], &vaf);
 	va_end(args);
+	return true;
 }
+EXPORT_SYMBOL_IF_KUNIT(pym_report);

@@ -61,6 +61,7 @@ struct pym_pool {
 	u32 cookie;			/* constant: proves this is a pool */
 	bool zeroed;			/* untouched blocks read as zero */
 	bool draining;			/* frees come here and meet no front; batch.c */
+	bool frozen;			/* nothing of it is reused, for who looks at it */
 };
 static_assert(sizeof(struct pym_pool) == 64);
 
@@ -141,6 +142,17 @@ struct pym_cache_node {
 	struct pym_depot *depot;	/* set once, with the fronts */
 };
 
+/* What is switched on for a cache: the words of debugfs' file `debug'. */
+struct pym_switches {
+	unsigned int on;		/* PYM_REDZONE and others */
+	unsigned int quarantine;	/* blocks; 0 for none */
+};
+
+#define PYM_REDZONE	BIT(0)		/* bytes around the block are checked when it is freed */
+#define PYM_POISON	BIT(1)		/* and a free block when it is used again */
+#define PYM_OWNER	BIT(2)		/* who allocated it and who freed it is known */
+#define PYM_FREEZE	BIT(3)		/* after a report its pool is left as it is */
+
 struct pym_cache {
 	/* The first line is what the fast path reads. */
 	struct pym_cache_head head;
@@ -162,6 +174,14 @@ struct pym_cache {
 	struct pym_heap *heap;
 	u64 recip;
 	void (*ctor)(void *block);
+	u32 room;			/* bits it needs with each pool: live slots, records */
+	u32 lead;			/* bytes of a slot before its block; shadows only */
+	struct pym_cache *base;		/* NULL, or the cache that this is a shadow of */
+	struct pym_watch *watch;	/* what it looks after; shadows only */
+
+	/* See section 12 of internal.h. */
+	struct pym_cache *shadow;	/* serves in the cache's place, or NULL; SRCU */
+	struct list_head shadows;	/* that one and older ones; readers may use RCU */
 
 	/* Pools and counters, guarded by lock. */
 	raw_spinlock_t lock;
@@ -171,6 +191,7 @@ struct pym_cache {
 	unsigned long live;
 	unsigned long carved;		/* sum over the pools */
 	unsigned long high;
+	unsigned long held;		/* of live: nobody's, but not reused yet; shadows only */
 	u64 allocs;			/* those that no front served */
 	u64 frees;			/* those that no front served */
 	u64 failures;
@@ -186,18 +207,31 @@ struct pym_cache {
 	struct rcu_head limbo_rcu;
 
 	/* Lifecycle, guarded by pym_registry. */
-	struct list_head node;		/* heap->caches */
+	struct list_head node;		/* heap->caches, or base->shadows */
 	struct dentry *dir;
 	bool gone;			/* destroyed: kept for who goes on using it; dead.c */
 	struct rcu_head rcu;
 	struct {			/* scratch of verify.c */
-		u32 pools, full, live, carved, events;
+		u32 pools, full, live, carved, held, events;
 	} seen;
 	char name[PYM_NAME_MAX];
 	struct pym_cache_node node_of[];	/* by node, pym_nr_nodes() of them */
 };
 
 static_assert(!offsetof(struct pym_cache, head));
+
+/* Next after @layer of a cache and its shadows. Under pym_registry, or RCU. */
+static inline struct pym_cache *pym_next_layer(struct pym_cache *cache, struct pym_cache *layer)
+{
+	struct list_head *at = layer == cache ? &cache->shadows : &layer->node;
+	struct list_head *next = READ_ONCE(at->next);
+
+	return next == &cache->shadows ? NULL : list_entry(next, struct pym_cache, node);
+}
+
+/* The cache itself, and each of its shadows. */
+#define pym_for_each_layer(layer, cache) \
+	for ((layer) = (cache); (layer); (layer) = pym_next_layer(cache, layer))
 
 /* Where the bytes a heap holds are. Sums to `held'. Guarded by heap->lock. */
 struct pym_account {
@@ -254,6 +288,7 @@ struct pym_heap {
 	bool gone;			/* destroyed: kept for who goes on using it; dead.c */
 	bool dying;			/* guarded by reclaim, too */
 	unsigned int scan;		/* last that came by; shrinker.c */
+	struct pym_switches switches;	/* for caches to come; SRCU, see switch.c */
 	char name[PYM_NAME_MAX];
 
 	/* By node and page order, see pym_order_of(); each set once, by cmpxchg. */

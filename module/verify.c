@@ -42,7 +42,7 @@ static bool pages_name(const struct pym_pool *pool, const struct pym_cache *owne
 
 	if (pym_heap_indexed(pool->arena->heap))
 		return true;
-	if (!owner) {
+	if (!owner || owner->base) {
 		word = PYM_NO_OWNER;
 	} else if (owner->is_class) {
 		prev = word;
@@ -66,7 +66,7 @@ static const char *check_owned(struct pym_pool *pool, struct pym_cache *cache,
 
 	lockdep_assert_held(&cache->lock);
 	*invariant = "pool-count";
-	if (!pym_pool_has_room(pool, cache->capacity))
+	if (!pym_pool_has_room(pool, cache->room))
 		return "bitmap too small";
 	if (pool->carved > cache->capacity || pool->live > pool->carved)
 		return "live <= carved <= capacity does not hold";
@@ -104,7 +104,8 @@ static const char *check_owned(struct pym_pool *pool, struct pym_cache *cache,
 		return "full, and drains";
 	if (!pages_name(pool, pool->draining ? NULL : cache))
 		return "its pages do not name who takes its blocks";
-	return NULL;
+	*invariant = "shadow";
+	return cache->base ? pym_shadow_verify(cache, pool) : NULL;
 }
 
 static bool leads_to(const void *p, const struct pym_pool *pool)
@@ -141,6 +142,8 @@ static void walk_owned(struct walk *w, struct pym_pool *pool, struct pym_cache *
 		cache->seen.full += pool->state == PYM_POOL_FULL;
 		cache->seen.live += pool->live;
 		cache->seen.carved += pool->carved;
+		if (cache->base)
+			cache->seen.held += pym_shadow_held(cache, pool);
 	}
 	raw_spin_unlock_irqrestore(&cache->lock, flags);
 	if (what)
@@ -344,14 +347,19 @@ static void check_fronts(struct walk *w, struct pym_cache *cache)
 static void check_cache_sums(struct walk *w, struct pym_cache *cache)
 {
 	unsigned long flags;
-	bool bad;
+	bool bad, held;
 
 	raw_spin_lock_irqsave(&cache->lock, flags);
 	bad = cache->events == cache->seen.events && !lists_agree(cache);
 	bad |= cache->events == cache->seen.events &&
 	      (cache->nr_pools != cache->seen.pools || cache->nr_full != cache->seen.full ||
 	       cache->live != cache->seen.live || cache->carved != cache->seen.carved);
+	held = cache->events == cache->seen.events && cache->held != cache->seen.held;
 	raw_spin_unlock_irqrestore(&cache->lock, flags);
+	/* What is on its way from a user to the pool is neither. */
+	if (held)
+		broken(w, "shadow", "shadow of cache %s holds %lu blocks back, its pools %u",
+		       cache->name, cache->held, cache->seen.held);
 	if (bad)
 		broken(w, "cache-count",
 		       "cache %s: pools %lu/%u, full %lu/%u, live %lu/%u, carved %lu/%u (counter/sum)",
@@ -384,16 +392,17 @@ static void begin_orders(struct pym_heap *heap)
 
 static void visit_caches(struct walk *w, void (*fn)(struct walk *w, struct pym_cache *cache))
 {
-	struct pym_cache *cache;
+	struct pym_cache *cache, *layer;
 	unsigned int i;
 
 	for (i = 0; i < PYM_NR_CLASSES; i++) {
 		cache = READ_ONCE(w->heap->class[i]);
-		if (cache)
-			fn(w, cache);
+		pym_for_each_layer(layer, cache)
+			fn(w, layer);
 	}
 	list_for_each_entry(cache, &w->heap->caches, node)
-		fn(w, cache);
+		pym_for_each_layer(layer, cache)
+			fn(w, layer);
 }
 
 static u64 read_moves(struct pym_heap *heap)

@@ -339,6 +339,7 @@ unsigned int pym_front_give(struct pym_cache *cache, void **blocks, unsigned int
 		n = 0;
 	else if (n > 1 && unlikely(front->n && blocks[1] == front->slot[front->n]))
 		n = 1;
+	n = pym_kasan_free_many(cache, blocks, n);
 	copy_slots(&front->slot[front->n + 1], blocks, n);
 	front->n += n;
 	front->frees += n;
@@ -367,7 +368,7 @@ bool pym_front_push(struct pym_cache *cache, void *block)
 	/* Should we move to another CPU meanwhile, the push does without. */
 	if (unlikely(!raw_cpu_read(fronts->cap)))
 		pym_front_put(cache, NULL, 0, 0);
-	return front_push(fronts, block);
+	return front_push(cache, fronts, block);
 }
 
 /**

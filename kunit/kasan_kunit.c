@@ -12,7 +12,7 @@
 #include <linux/topology.h>
 #include <linux/tracepoint.h>
 #include <trace/events/printk.h>
-#include "fixture.h"
+#include "blocks.h"
 
 #undef pr_fmt
 #define pr_fmt(fmt) fmt
@@ -101,90 +101,16 @@ static noinline unsigned int count_other(const u8 *p, u8 byte, size_t n)
 	return other;
 }
 
-/* --------------------------------------------------------------- kinds -- */
-
-static const struct kind {
-	const char *name;
-	const struct pym_provider_ops *provider;
-	unsigned int flags;
-} kinds[] = {
-	{ "pages", &pym_provider_pages },
-	{ "pages-no-fronts", &pym_provider_pages, PYM_HEAP_NO_FRONTS },
-	{ "vmalloc", &pym_provider_vmalloc },
-	{ "vmalloc-no-fronts", &pym_provider_vmalloc, PYM_HEAP_NO_FRONTS },
-};
-
-static void kind_name(const struct kind *kind, char *name)
-{
-	strscpy(name, kind->name, KUNIT_PARAM_DESC_SIZE);
-}
-
-KUNIT_ARRAY_PARAM(kind, kinds, kind_name);
-
-static struct pym_heap *heap_of_test(struct kunit *test)
-{
-	return test->priv;
-}
-
 static int begin_case(struct kunit *test)
 {
-	const struct kind *kind = test->param_value;
-	struct pym_heap_args args = { .provider = kind->provider, .flags = kind->flags };
-	struct pym_heap *heap = pym_heap_create("kasan", &args);
-
-	if (!heap)
-		return -ENOMEM;
 	memset(&seen, 0, sizeof(seen));
-	test->priv = heap;
-	return 0;
+	return open_heap(test);
 }
 
 static void end_case(struct kunit *test)
 {
-	struct pym_heap *heap = heap_of_test(test);
-
-	KUNIT_EXPECT_EQ(test, pym_heap_verify(heap, NULL, NULL), 0);
-	pym_heap_destroy(heap);
+	close_heap(test);
 	KUNIT_EXPECT_EQ(test, READ_ONCE(seen.n), seen.expected);
-}
-
-/* A cache that has its fronts, if it is to have any. */
-static struct pym_cache *warm_cache(struct kunit *test, size_t size,
-				    const struct pym_cache_args *with)
-{
-	struct pym_cache_args args = with ? *with : (struct pym_cache_args){};
-	void *blocks[PYMT_WARM];
-	struct pym_cache *cache;
-	unsigned int turn, i;
-
-	args.heap = heap_of_test(test);
-	cache = pym_cache_create("blocks", size, &args);
-	KUNIT_ASSERT_NOT_NULL(test, cache);
-	for (turn = 0; turn < 2; turn++) {
-		for (i = 0; i < ARRAY_SIZE(blocks); i++) {
-			blocks[i] = pym_cache_alloc(cache, GFP_KERNEL);
-			KUNIT_ASSERT_NOT_NULL(test, blocks[i]);
-		}
-		for (i = 0; i < ARRAY_SIZE(blocks); i++)
-			pym_cache_free(cache, blocks[i]);
-	}
-	return cache;
-}
-
-static void *take(struct kunit *test, struct pym_cache *cache)
-{
-	void *block = pym_cache_alloc(cache, GFP_KERNEL);
-
-	KUNIT_ASSERT_NOT_NULL(test, block);
-	return block;
-}
-
-static void *take_n(struct kunit *test, size_t n)
-{
-	void *p = pym_malloc(heap_of_test(test), n, GFP_KERNEL);
-
-	KUNIT_ASSERT_NOT_NULL(test, p);
-	return p;
 }
 
 static unsigned long double_frees(void)

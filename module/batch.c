@@ -393,7 +393,7 @@ void pym_pool_fill(struct pym_pool *pool, struct pym_cache *cache)
 struct pym_heap *pym_pool_free(struct pym_pool *pool, struct pym_cache *cache,
 			       const void *p, unsigned long ip)
 {
-	bool wipe = !cache->ctor && want_init_on_free();
+	bool wipe = cache->clear && want_init_on_free();
 	enum pym_slot state;
 	unsigned int slot;
 	unsigned long flags;

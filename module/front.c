@@ -208,22 +208,6 @@ u64 pym_front_sum(const struct pym_cache *cache, unsigned long *cached, u64 *fre
 }
 
 /**
- * pym_front_cached() - blocks in the fronts of a cache
- * @cache: the cache
- *
- * Context: Any.
- * Return: their number; exact while the cache rests.
- */
-unsigned long pym_front_cached(const struct pym_cache *cache)
-{
-	unsigned long cached;
-	u64 frees;
-
-	pym_front_sum(cache, &cached, &frees);
-	return cached;
-}
-
-/**
  * pym_front_put() - put blocks into this CPU's front, without freeing them
  * @cache: the cache
  * @marked: in the order in which they are to be handed out

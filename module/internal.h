@@ -593,7 +593,6 @@ void pym_front_publish(struct pym_cache *cache);
 void pym_front_destroy(struct pym_cache *cache);
 void pym_front_forget(struct pym_cache *cache);
 u64 pym_front_sum(const struct pym_cache *cache, unsigned long *cached, u64 *frees);
-unsigned long pym_front_cached(const struct pym_cache *cache);
 unsigned int pym_front_put(struct pym_cache *cache, void **marked, unsigned int n,
 			   unsigned long marks);
 size_t pym_front_take(struct pym_cache *cache, void **blocks, size_t n);

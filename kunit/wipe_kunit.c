@@ -18,7 +18,7 @@ static noinline __no_sanitize_address unsigned int count_left(const u8 *p, size_
 	unsigned int left = 0;
 
 	while (n--)
-		left += !!*(volatile const u8 *)p++;
+		left += !!READ_ONCE(*p++);
 	return left;
 }
 

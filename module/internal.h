@@ -303,7 +303,8 @@
  *
  * Files, in dependency order. What looks upward is the limit's callback, the names
  * and observers of heap.c for caches, and the hooks that a dying heap drops:
- *	sizeclass.h types.h kasan.h kasan.c report.c dead.c pool.c provider.c account.c arena.c reclaim.c grow.c
+ *	sizeclass.h types.h kasan.h kasan.c report.c dead.c pool.c provider.c account.c
+ *	arena.c reclaim.c grow.c
  *	front.h batch.c front.c depot.c decay.c alloc.c free.c rcu.c cache.c large.c
  *	shadow.h owner.c pattern.c shadow.c switch.c debug.c
  *	heap.c shrinker.c malloc.c ledger.c verify.c debugfs.c main.c

@@ -31,7 +31,7 @@ clean:
 	@rm -rf *.ko *.mod *.mod.c *.o .*.cmd modules.order Module.symvers .module-common.o
 	@rm -f $(foreach d,module kunit,$(addprefix $(d)/,*.o .*.cmd .*.d *.gcno))
 
-test demo misuse bench bench-memory bench-native record-trace check:
+test coverage demo misuse bench bench-memory bench-native record-trace check:
 	@scripts/$@
 
 kdir:
@@ -52,6 +52,7 @@ help:
 	@echo '  help             this text'
 	@echo 'In QEMU; this machine never loads the module'
 	@echo '  test             KUnit under KASAN, lockdep, kmemleak, on PREEMPT_RT, on stock kernels'
+	@echo '  coverage         the lines of module/ that the KUnit suites do not run'
 	@echo '  demo             replay recorded kernel allocations and show the heap map'
 	@echo '  misuse           do 23 things wrong with pymalloc and with SLUB'
 	@echo '  bench            measure pymalloc beside kmem_cache and kmalloc'
@@ -68,8 +69,8 @@ help:
 	@echo '  TRACE=<file>     demo: text of the kmem trace events, plain or .xz'
 	@echo '  JSON=<file>      misuse, bench, bench-memory, bench-native: write the figures there too'
 	@echo '  OUT=<file>       record-trace: where to write, default scripts/boot.trace.xz'
-	@echo '  OUT=<dir>        bench-memory: where the plots go'
+	@echo '  OUT=<dir>        bench-memory: where the plots go; coverage: the lines with their counts'
 	@echo '  more             scripts/config.defaults'
 
 .DEFAULT_GOAL := modules
-.PHONY: modules modules_install install clean test demo misuse bench bench-memory bench-native record-trace check kdir help
+.PHONY: modules modules_install install clean test coverage demo misuse bench bench-memory bench-native record-trace check kdir help

@@ -305,6 +305,39 @@ static void nmi_misuse(struct kunit *test)
 	expect_empty(test, job);
 }
 
+static void construct(void *block)
+{
+	memset(block, 0x11, 64);
+}
+
+static void take_and_free_rcu(void *ctx)
+{
+	struct job *job = ctx;
+
+	job->block = pym_cache_alloc(job->cache, GFP_ATOMIC);
+	pym_cache_free_rcu(job->cache, job->given[0]);
+}
+
+/* A block that was never handed out is constructed there, too; readers are not waited for. */
+static void nmi_constructs(struct kunit *test)
+{
+	struct pym_cache_args args = { .ctor = construct };
+	struct job *job = new_job(test, PYMT_PAGES);
+
+	args.heap = job->th->heap;
+	job->cache = pym_cache_create("constructed", 64, &args);
+	KUNIT_ASSERT_NOT_NULL(test, job->cache);
+	/* The pool is in use, and has virgin blocks. */
+	job->given[0] = pymt_take(test, job->cache);
+	pymt_call_in(test, PYMT_NMI, take_and_free_rcu, job);
+	KUNIT_ASSERT_NOT_NULL(test, job->block);
+	KUNIT_EXPECT_NULL(test, memchr_inv(job->block, 0x11, 64));
+	pymt_expect_misuse(test, PYM_MISUSE_NMI, 1);
+	pym_cache_free(job->cache, job->block);
+	pym_cache_free(job->cache, job->given[0]);
+	expect_empty(test, job);
+}
+
 static struct kunit_case context_cases[] = {
 	KUNIT_CASE_PARAM(pages_heap_works, contexts_gen_params),
 	KUNIT_CASE_PARAM(atomic_provider_works, contexts_gen_params),
@@ -316,6 +349,7 @@ static struct kunit_case context_cases[] = {
 	KUNIT_CASE(nmi_free),
 	KUNIT_CASE(nmi_frees_too_many),
 	KUNIT_CASE(nmi_misuse),
+	KUNIT_CASE(nmi_constructs),
 	{}
 };
 

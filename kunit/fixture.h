@@ -23,6 +23,7 @@
 #include <linux/version.h>
 #include <pymalloc/pymalloc.h>
 #include "internal.h"
+#include "kasan.h"
 
 /* A string since Linux 6.13 (cdd30ebb1b9f). */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0)

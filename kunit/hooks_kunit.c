@@ -342,6 +342,28 @@ static void hook_may_refuse(struct kunit *test)
 	pym_free(p);
 }
 
+/* A product that no size_t holds: told to hooks, refused below them and beside them. */
+static void calloc_overflow(struct kunit *test)
+{
+	struct pymt_heap *other = pymt_open(test, PYMT_SPLIT, NULL);
+	struct spy *spy = install(test, heap_of(test));
+	struct pym_heap_stats before, after;
+
+	pymt_stats(test, heap_of(test), &before);
+	KUNIT_EXPECT_NULL(test, pym_calloc(heap_of(test), SIZE_MAX / 2, 3, GFP_KERNEL));
+	KUNIT_EXPECT_EQ(test, spy->callocs, 1);
+	KUNIT_EXPECT_EQ(test, spy->n, SIZE_MAX / 2);
+	pymt_stats(test, heap_of(test), &after);
+	KUNIT_EXPECT_EQ(test, after.failures, before.failures + 1);
+	KUNIT_EXPECT_EQ(test, after.live, before.live);
+
+	pymt_stats(test, other->heap, &before);
+	KUNIT_EXPECT_NULL(test, pym_calloc(other->heap, 3, SIZE_MAX / 2, GFP_KERNEL));
+	KUNIT_EXPECT_EQ(test, spy->callocs, 1);
+	pymt_stats(test, other->heap, &after);
+	KUNIT_EXPECT_EQ(test, after.failures, before.failures + 1);
+}
+
 static void destroy_drops_hooks(struct kunit *test)
 {
 	struct pymt_heap *th = pymt_open(test, PYMT_SPLIT, NULL);
@@ -369,6 +391,7 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(default_heap_hooks),
 	KUNIT_CASE(free_of_null_is_hooked),
 	KUNIT_CASE(hook_may_refuse),
+	KUNIT_CASE(calloc_overflow),
 	KUNIT_CASE(destroy_drops_hooks),
 	{}
 };

@@ -443,6 +443,34 @@ static void zone_is_refused(struct kunit *test)
 	expect_nothing_else(test, s, PYM_MISUSE_BAD_GFP, 1);
 }
 
+/* When there would be a block in the front: it stays there. */
+static void zone_is_refused_by_front(struct kunit *test)
+{
+	gfp_t gfp = GFP_KERNEL | *(const gfp_t *)test->param_value;
+	struct pymt_heap *th = pymt_open(test, PYMT_PAGES | PYMT_FRONTS, NULL);
+	struct pym_cache *cache = pymt_warm_cache(test, th->heap, 64);
+	struct pym_cache_stats before = pymt_stats_of(cache), after;
+
+	KUNIT_ASSERT_GT(test, before.cached, 0);
+	KUNIT_EXPECT_NULL(test, pym_cache_alloc(cache, gfp));
+	pymt_expect_misuse(test, PYM_MISUSE_BAD_GFP, 1);
+	after = pymt_stats_of(cache);
+	KUNIT_EXPECT_EQ(test, after.live, 0);
+	KUNIT_EXPECT_EQ(test, after.cached, before.cached);
+}
+
+/* Whoever has found out where it is: the hidden caches are the heap's. */
+static void class_is_not_destroyed(struct kunit *test)
+{
+	struct scene *s = set_scene(test);
+	struct pym_cache *class = READ_ONCE(heap_of(test)->class[pym_size_to_class(40)]);
+
+	KUNIT_ASSERT_NOT_NULL(test, class);
+	pym_cache_destroy(class);
+	KUNIT_EXPECT_EQ(test, pym_usable_size(s->small), 40);
+	expect_nothing_else(test, s, PYM_MISUSE_BAD_ARG, 1);
+}
+
 /* All of them twice: blocks found through the index, and through struct page. */
 /* ------------------------------------------------------------- reports ---- */
 
@@ -490,6 +518,8 @@ static void each_site_is_told(struct kunit *test)
 	KUNIT_CASE(wrong_heap_in_realloc), \
 	KUNIT_CASE(no_cache), \
 	KUNIT_CASE_PARAM(zone_is_refused, zones_gen_params), \
+	KUNIT_CASE_PARAM(zone_is_refused_by_front, zones_gen_params), \
+	KUNIT_CASE(class_is_not_destroyed), \
 	{}
 
 /* Once: it uses limits up. */

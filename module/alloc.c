@@ -8,6 +8,7 @@
 #include <linux/string.h>
 #include "internal.h"
 #include "front.h"
+#include "kasan.h"
 
 /* Zone bits choose memory that a shared pool cannot promise. */
 #define REFUSED_GFP	GFP_ZONEMASK
@@ -123,11 +124,19 @@ static void *prepare_block(struct pym_cache *cache, void *marked, gfp_t gfp)
 {
 	void *block = pym_unmarked(marked);
 
+	/* Up to the last word, which may be more than its user may touch. */
+	pym_kasan_open(cache, block);
 	if (cache->clear && want_init_on_alloc(gfp) && !pym_marked(marked, PYM_ZERO))
 		clear_block(block, cache->clear);
 	else if (unlikely(cache->typesafe && !cache->ctor && gfp & __GFP_ZERO))
 		memset(block, 0, cache->size);
-	return block;
+	return pym_kasan_hand_out(cache, block, cache->size);
+}
+
+/* Of a block that is prepared, the user has asked for @n bytes, or all if that is 0. */
+static __always_inline void *narrow(struct pym_cache *cache, void *block, size_t n)
+{
+	return n ? pym_kasan_hand_out(cache, block, n) : block;
 }
 
 /* The same for many, most of which need clearing if any does. */
@@ -136,7 +145,7 @@ static void prepare_blocks(struct pym_cache *cache, void **marked, size_t n, gfp
 	unsigned int words = cache->clear;
 	size_t i;
 
-	if (!few_words(words) || !want_init_on_alloc(gfp)) {
+	if (PYM_KASAN || !few_words(words) || !want_init_on_alloc(gfp)) {
 		for (i = 0; i < n; i++)
 			marked[i] = prepare_block(cache, marked[i], gfp);
 		return;
@@ -149,6 +158,14 @@ static void prepare_blocks(struct pym_cache *cache, void **marked, size_t n, gfp
 		else
 			clear_words(block, words);
 	}
+}
+
+/* Most of them go to a front. */
+static void construct(struct pym_cache *cache, void *block)
+{
+	pym_kasan_open(cache, block);
+	cache->ctor(block);
+	pym_kasan_shut(cache, block);
 }
 
 /* What one request for blocks of a cache has got so far, and how it may go on. */
@@ -262,7 +279,7 @@ static unsigned int get_blocks(struct pym_cache *cache, gfp_t gfp, int nid, unsi
 	if (cache->ctor)
 		for (i = 0; i < done; i++)
 			if (pym_marked(marked[i], PYM_CARVED))
-				cache->ctor(pym_unmarked(marked[i]));
+				construct(cache, pym_unmarked(marked[i]));
 	if (unlikely(done < handed)) {
 		count_failures(cache, handed - done);
 		if (err == -EDQUOT)
@@ -300,7 +317,7 @@ static void *alloc_in_nmi(struct pym_cache *cache, gfp_t gfp)
 	if (!marked && !pym_batch_trypop(cache, numa_mem_id(), &marked))
 		return NULL;
 	if (cache->ctor && pym_marked(marked, PYM_CARVED))
-		cache->ctor(pym_unmarked(marked));
+		construct(cache, pym_unmarked(marked));
 	return prepare_block(cache, marked, gfp);
 }
 
@@ -357,7 +374,7 @@ static noinline void *alloc_watched(struct pym_cache *cache, size_t n, gfp_t gfp
 		return block;
 	if (!get_blocks(cache, gfp, nid, 1, 1, &marked))
 		return NULL;
-	return prepare_block(cache, marked, gfp);
+	return narrow(cache, prepare_block(cache, marked, gfp), n);
 }
 
 /**
@@ -377,7 +394,7 @@ void *pym_alloc_slow(struct pym_cache *cache, size_t n, gfp_t gfp, unsigned long
 	if (!may_alloc(cache, &gfp, ip))
 		return NULL;
 	if (unlikely(in_nmi()))
-		return alloc_in_nmi(cache, gfp);
+		return narrow(cache, alloc_in_nmi(cache, gfp), n);
 	if (unlikely(READ_ONCE(cache->shadow)))
 		return alloc_watched(cache, n, gfp, numa_mem_id(), ip);
 	if (!fronts_of(cache))
@@ -385,9 +402,9 @@ void *pym_alloc_slow(struct pym_cache *cache, size_t n, gfp_t gfp, unsigned long
 	if (fronts_of(cache)) {
 		marked = pop_again(cache);
 		if (marked)
-			return prepare_block(cache, marked, gfp);
+			return narrow(cache, prepare_block(cache, marked, gfp), n);
 	}
-	return alloc_from_pools(cache, gfp);
+	return narrow(cache, alloc_from_pools(cache, gfp), n);
 }
 
 void *pym_cache_alloc_node(struct pym_cache *cache, gfp_t gfp, int node)
@@ -426,6 +443,8 @@ static noinline void *finish_rare(struct pym_cache *cache, gfp_t gfp, void *mark
 				  unsigned long ip)
 {
 	if (gfp & (REFUSED_GFP | __GFP_ZERO) && !may_alloc(cache, &gfp, ip)) {
+		/* As it was, it is free to KASAN. */
+		pym_kasan_open(cache, pym_unmarked(marked));
 		pym_cache_free(cache, pym_unmarked(marked));
 		return NULL;
 	}
@@ -448,7 +467,7 @@ notrace void *pym_alloc_finish(struct pym_cache *cache, gfp_t gfp, void *marked,
 {
 	unsigned int n = cache->clear;
 
-	if (unlikely(gfp & REFUSED_GFP) || unlikely(!few_words(n)))
+	if (PYM_KASAN || unlikely(gfp & REFUSED_GFP) || unlikely(!few_words(n)))
 		return finish_rare(cache, gfp, marked, ip);
 	if (unlikely(pym_marked(marked, PYM_ZERO)))
 		return pym_unmarked(marked);
@@ -510,7 +529,7 @@ size_t pym_cache_alloc_bulk(struct pym_cache *cache, gfp_t gfp, size_t n, void *
 			done += got;
 		}
 		/* What the front gives has no marks without init_on_alloc. */
-		if (got || want_init_on_alloc(gfp))
+		if (PYM_KASAN || got || want_init_on_alloc(gfp))
 			prepare_blocks(cache, blocks + first, done - first, gfp);
 		if (unlikely(got < want))
 			goto undo;

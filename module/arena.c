@@ -5,6 +5,7 @@
  */
 #include <linux/slab.h>
 #include "internal.h"
+#include "kasan.h"
 
 /* Free pools of an order have found another use, or gone. */
 static void fewer_free(struct pym_order *order, unsigned int n)
@@ -201,6 +202,7 @@ struct pym_pool *pym_pool_take(struct pym_cache *cache, int nid, struct pym_spar
 		order->virgin--;
 	}
 	pym_pool_assign(pool, cache);
+	pym_kasan_take_pool(pool, cache);
 	pym_pool_set_owner(pool, cache);
 	pool->state = PYM_POOL_USED;
 	heap->acct.moves++;
@@ -229,6 +231,7 @@ bool pym_pool_put(struct pym_pool *pool)
 	raw_spin_lock(&heap->lock);
 	WRITE_ONCE(pool->owner, NULL);
 	pym_pool_set_owner(pool, NULL);
+	pym_kasan_put_pool(pool);
 	pool->state = PYM_POOL_EMPTY;
 	pool->zeroed = false;
 	pool->draining = false;

@@ -7,6 +7,7 @@
 #include <linux/string.h>
 #include "internal.h"
 #include "front.h"
+#include "kasan.h"
 
 /* The list that a pool with this many blocks free belongs on. */
 static unsigned int fullness(const struct pym_cache *cache, const struct pym_pool *pool)
@@ -288,6 +289,8 @@ void pym_report_block(enum pym_misuse kind, const char *what, struct pym_pool *p
 			  byte, block);
 	if (told && owner && owner->base)
 		pym_shadow_tell(owner, pool, p);
+	if (kind == PYM_MISUSE_DOUBLE_FREE)
+		pym_kasan_tell(pool, p);
 }
 
 /*
@@ -390,7 +393,7 @@ void pym_pool_fill(struct pym_pool *pool, struct pym_cache *cache)
 struct pym_heap *pym_pool_free(struct pym_pool *pool, struct pym_cache *cache,
 			       const void *p, unsigned long ip)
 {
-	bool wipe = !cache->ctor && want_init_on_free();
+	bool wipe = cache->clear && want_init_on_free();
 	enum pym_slot state;
 	unsigned int slot;
 	unsigned long flags;
@@ -404,6 +407,7 @@ again:
 		state = pym_pool_slot(pool, cache, p, &slot);
 	if (state == PYM_SLOT_LIVE && !wipe) {
 		cache->frees++;
+		pym_kasan_free(cache, p);
 		reap = pym_pool_clear(pool, cache, slot);
 	}
 	raw_spin_unlock_irqrestore(&cache->lock, flags);
@@ -412,6 +416,7 @@ again:
 	case PYM_SLOT_LIVE:
 		if (wipe) {
 			/* Outside the lock: the block is the caller's still. */
+			pym_kasan_open(cache, (void *)p);
 			memset((void *)p, 0, cache->size);
 			wipe = false;
 			goto again;

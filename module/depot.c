@@ -9,6 +9,7 @@
 #include <linux/smp.h>
 #include "internal.h"
 #include "front.h"
+#include "kasan.h"
 
 DEFINE_STATIC_KEY_FALSE(pym_many_nodes);
 
@@ -204,6 +205,7 @@ bool pym_front_send_home(struct pym_cache *cache, void *block, bool *reap)
 	opened = front_open(cache, front);
 	ok = front->out < PYM_OUTBOX;
 	if (ok) {
+		pym_kasan_free(cache, block);
 		front->slot[cache->front_cap + ++front->out] = block;
 		front->frees++;
 	}

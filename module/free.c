@@ -8,6 +8,7 @@
 #include <linux/string.h>
 #include "internal.h"
 #include "front.h"
+#include "kasan.h"
 
 /**
  * pym_free_to_front() - free a block whose pool and cache are known, if it is one
@@ -29,6 +30,10 @@ struct pym_heap *pym_free_to_front(struct pym_cache *cache, struct pym_pool *poo
 
 	if (unlikely(owner && owner->base))
 		return pym_shadow_free(owner, pool, p, ip);
+	if (PYM_KASAN && slot_start(p - pool->base, cache) && pym_kasan_is_free(cache, p)) {
+		pym_report_block(PYM_MISUSE_DOUBLE_FREE, "block is free already", pool, p, ip);
+		return NULL;
+	}
 	/* While a shadow serves, fronts are to stay empty. */
 	if (!fronts_of(cache) || !slot_start(p - pool->base, cache) ||
 	    unlikely(READ_ONCE(cache->shadow)))
@@ -42,8 +47,10 @@ struct pym_heap *pym_free_to_front(struct pym_cache *cache, struct pym_pool *poo
 
 		return pym_front_refresh(cache) ? cache->heap : heap;
 	}
-	if (cache->clear && want_init_on_free())
+	if (cache->clear && want_init_on_free()) {
+		pym_kasan_open(cache, p);
 		memset(p, 0, cache->size);
+	}
 	if (static_branch_unlikely(&pym_many_nodes) && pool->arena->nid != numa_mem_id()) {
 		if (pym_front_send_home(cache, p, &reap))
 			return reap ? cache->heap : NULL;
@@ -217,7 +224,7 @@ static noinline void cache_free_slow(struct pym_cache *cache, void *block, unsig
 	}
 	/* Most often the front was full, and nothing else was the matter. */
 	if (!simple_free(cache, block) || is_remote(block) || !pym_front_make_room(cache) ||
-	    !front_push(cache->head.front, block))
+	    !front_push(cache, cache->head.front, block))
 		free_slow(cache, block, ip);
 }
 

@@ -217,22 +217,6 @@ u64 pym_front_sum(const struct pym_cache *cache, unsigned long *cached, u64 *fre
 }
 
 /**
- * pym_front_cached() - blocks in the fronts of a cache
- * @cache: the cache
- *
- * Context: Any.
- * Return: their number; exact while the cache rests.
- */
-unsigned long pym_front_cached(const struct pym_cache *cache)
-{
-	unsigned long cached;
-	u64 frees;
-
-	pym_front_sum(cache, &cached, &frees);
-	return cached;
-}
-
-/**
  * pym_front_put() - put blocks into this CPU's front, without freeing them
  * @cache: the cache
  * @marked: in the order in which they are to be handed out
@@ -348,6 +332,7 @@ unsigned int pym_front_give(struct pym_cache *cache, void **blocks, unsigned int
 		n = 0;
 	else if (n > 1 && unlikely(front->n && blocks[1] == front->slot[front->n]))
 		n = 1;
+	n = pym_kasan_free_many(cache, blocks, n);
 	copy_slots(&front->slot[front->n + 1], blocks, n);
 	front->n += n;
 	front->frees += n;
@@ -376,7 +361,7 @@ bool pym_front_push(struct pym_cache *cache, void *block)
 	/* Should we move to another CPU meanwhile, the push does without. */
 	if (unlikely(!raw_cpu_read(fronts->cap)))
 		pym_front_put(cache, NULL, 0, 0);
-	return front_push(fronts, block);
+	return front_push(cache, fronts, block);
 }
 
 /**

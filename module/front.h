@@ -18,6 +18,7 @@
 #include <asm/asm.h>
 #endif
 #include "internal.h"
+#include "kasan.h"
 
 /* The fronts of a cache, whose depot can be used then too; or NULL. */
 static inline struct pym_front __percpu *fronts_of(const struct pym_cache *cache)
@@ -147,10 +148,11 @@ static inline bool front_open(const struct pym_cache *cache, struct pym_front *f
 }
 
 /*
- * Push a block; false if the front is busy or full, or if the block is one of the last
- * two that were freed, which is a double free.
+ * Push a block of a cache; false if the front is busy or full, or if the block is one of
+ * the last two that were freed, which is a double free, or KASAN knows that it is free.
  */
-static __always_inline bool front_push(struct pym_front __percpu *front, const void *block)
+static __always_inline bool front_push(struct pym_cache *cache, struct pym_front __percpu *front,
+				       const void *block)
 {
 	unsigned long n;
 
@@ -159,7 +161,7 @@ static __always_inline bool front_push(struct pym_front __percpu *front, const v
 		goto busy;
 	n = raw_cpu_read(front->n);
 	if (unlikely(n >= raw_cpu_read(front->cap)) || unlikely(slot_is(front, n, block)) ||
-	    unlikely(slot_below_is(front, n, block)))
+	    unlikely(slot_below_is(front, n, block)) || unlikely(!pym_kasan_free(cache, block)))
 		goto full;
 	slot_write_above(front, n, block);
 	raw_cpu_write(front->n, n + 1);
@@ -326,7 +328,7 @@ static __always_inline bool is_remote(const void *block)
 static __always_inline bool front_free(struct pym_cache *cache, void *block)
 {
 	return simple_free(cache, block) && !is_remote(block) &&
-	       front_push(cache->head.front, block);
+	       front_push(cache, cache->head.front, block);
 }
 
 #endif /* _PYM_FRONT_H */

@@ -288,9 +288,23 @@
  * pym_registry serializes changes, and is held over that wait; the registry is not,
  * as an allocation that is waited for may be in a provider who wants it.
  *
+ * 13. KASAN
+ * ---------
+ * A kernel with KASAN_GENERIC knows each block of the `pages' and the vmalloc provider.
+ * What nobody may touch has 0xfb in KASAN's own memory where a block is free, and 0xfc
+ * where there is none: behind the bytes that were asked for, and in what was never
+ * handed out. Blocks are opened before we touch them, a constructor included, and cut to
+ * size when they are handed out; they are shut before anybody else can have them. An
+ * allocation is never finished in line there, as that is where it happens. A free block
+ * of a typesafe cache stays open until its pool goes. Strides are those of other
+ * kernels: a block that fills its slot has no red zone behind it, so what reaches into
+ * the next one is seen if that is not live. The pools of shadows are open: red zones
+ * and poison can be switched on there.
+ *
  * Files, in dependency order. What looks upward is the limit's callback, the names
  * and observers of heap.c for caches, and the hooks that a dying heap drops:
- *	sizeclass.h types.h report.c dead.c pool.c provider.c account.c arena.c reclaim.c grow.c
+ *	sizeclass.h types.h kasan.h kasan.c report.c dead.c pool.c provider.c account.c
+ *	arena.c reclaim.c grow.c
  *	front.h batch.c front.c depot.c decay.c alloc.c free.c rcu.c cache.c large.c
  *	shadow.h owner.c pattern.c shadow.c switch.c debug.c
  *	heap.c shrinker.c malloc.c ledger.c verify.c debugfs.c consumer.c main.c
@@ -586,7 +600,6 @@ void pym_front_publish(struct pym_cache *cache);
 void pym_front_destroy(struct pym_cache *cache);
 void pym_front_forget(struct pym_cache *cache);
 u64 pym_front_sum(const struct pym_cache *cache, unsigned long *cached, u64 *frees);
-unsigned long pym_front_cached(const struct pym_cache *cache);
 unsigned int pym_front_put(struct pym_cache *cache, void **marked, unsigned int n,
 			   unsigned long marks);
 size_t pym_front_take(struct pym_cache *cache, void **blocks, size_t n);

@@ -10,6 +10,7 @@
 #include <linux/string.h>
 #include "internal.h"
 #include "front.h"
+#include "kasan.h"
 
 /* kvmalloc() takes no more, and an int's worth is what its callers expect. */
 #define LARGEST_REQUEST	((size_t)INT_MAX)
@@ -108,10 +109,11 @@ static noinline notrace void *malloc_finish(struct pym_heap *heap, size_t n, gfp
 					    unsigned long ip)
 {
 	/* A heap that gives from a front has the class, and keeps it. By a pointer: no bounds. */
-	struct pym_cache **class = heap->class;
+	struct pym_cache **class = heap->class, *cache = class[class_of_size(n)];
 
-	return pym_alloc_finish(class[class_of_size(n)], gfp, slot, ip);
+	return pym_kasan_hand_out(cache, pym_alloc_finish(cache, gfp, slot, ip), n ?: 1);
 }
+
 void *__pym_malloc_finish(struct pym_heap *heap, size_t n, gfp_t gfp, void *slot)
 {
 	return malloc_finish(heap, n, gfp, slot, _RET_IP_);
@@ -197,7 +199,7 @@ static noinline void free_slow(const void *p, unsigned long ip)
 	/* Most often the front was full, and nothing else was the matter. */
 	cache = class_of(p);
 	if (!cache || !at_hot_slot(p, cache) || is_remote(p) ||
-	    !pym_front_make_room(cache) || !front_push(cache->head.front, p))
+	    !pym_front_make_room(cache) || !front_push(cache, cache->head.front, p))
 		free_unhooked(p, ip);
 }
 
@@ -226,7 +228,8 @@ static bool find_block(const void *p, struct block *block)
 	} else if (owner) {
 		raw_spin_lock_irqsave(&owner->lock, flags);
 		found = pool->owner == owner &&
-			pym_pool_slot(pool, owner, p, &slot) == PYM_SLOT_LIVE;
+			pym_pool_slot(pool, owner, p, &slot) == PYM_SLOT_LIVE &&
+			!pym_kasan_is_free(owner, p);
 		raw_spin_unlock_irqrestore(&owner->lock, flags);
 		block->size = owner->size;
 	}
@@ -247,6 +250,12 @@ static bool stays(size_t n, const struct block *block)
 	if (4 * n > 3 * block->size)
 		return true;
 	return block->owner && class_of_size(n) == class_of_size(block->size);
+}
+
+/* Its user wants @n bytes of a block that stays. */
+static void *resized(const struct block *block, void *p, size_t n)
+{
+	return block->owner ? pym_kasan_hand_out(block->owner, p, n ?: 1) : p;
 }
 
 static void *realloc_unhooked(struct pym_heap *heap, void *p, size_t n, gfp_t gfp,
@@ -277,10 +286,13 @@ static void *realloc_unhooked(struct pym_heap *heap, void *p, size_t n, gfp_t gf
 	if (!pym_gfp_ok(&gfp, ip))
 		return NULL;
 	if (stays(n, &block))
-		return p;
+		return resized(&block, p, n);
 	new = malloc_unhooked(block.heap, n, gfp, ip);
 	if (!new)
-		return n <= block.size ? p : NULL;
+		return n <= block.size ? resized(&block, p, n) : NULL;
+	/* How much of it was asked for is not known; it is freed next. */
+	if (block.owner)
+		pym_kasan_open(block.owner, p);
 	memcpy(new, p, min(n, block.size));
 	free_unhooked(p, ip);
 	return new;
@@ -566,7 +578,7 @@ static __always_inline bool free_to_class(struct pym_cache *cache, const void *p
 {
 	/* A heap with hooks has no front that would take it. */
 	return likely(at_hot_slot(p, cache)) && !is_remote(p) &&
-	       front_push(cache->head.front, p);
+	       front_push(cache, cache->head.front, p);
 }
 
 /* Of another class than the block freed before it on this CPU, or not simple. */
@@ -595,7 +607,11 @@ size_t pym_usable_size(const void *p)
 {
 	struct block block;
 
-	return find_block(p, &block) ? block.size : 0;
+	if (!find_block(p, &block))
+		return 0;
+	if (block.owner)
+		pym_kasan_open(block.owner, (void *)p);
+	return block.size;
 }
 EXPORT_SYMBOL_GPL(pym_usable_size);
 

@@ -10,6 +10,7 @@
 #include <linux/vmalloc.h>
 #include <linux/xarray.h>
 #include "internal.h"
+#include "kasan.h"
 
 /* --------------------------------------------------------------- pages -- */
 
@@ -151,6 +152,7 @@ void *pym_provider_alloc(struct pym_heap *heap, size_t size, gfp_t gfp, int nid,
 	*zeroed = provider->flags & PYM_PROVIDER_ZEROED;
 	if (provider == &pym_provider_pages || provider == &pym_provider_vmalloc)
 		*zeroed = want_init_on_alloc(gfp);
+	pym_kasan_obtained(heap, addr, size);
 	atomic_long_add(size, &outstanding);
 	return addr;
 }
@@ -166,6 +168,7 @@ void *pym_provider_alloc(struct pym_heap *heap, size_t size, gfp_t gfp, int nid,
 void pym_provider_free(struct pym_heap *heap, void *addr, size_t size)
 {
 	atomic_long_sub(size, &outstanding);
+	pym_kasan_give_back(heap, addr, size);
 	heap->provider->free(heap->provider_ctx, addr, size);
 }
 

@@ -244,7 +244,9 @@ static __always_inline bool __pym_unfinished(gfp_t gfp)
 	/* The front never sleeps; what may sleep says so when it is reached. */
 	if (IS_ENABLED(CONFIG_DEBUG_ATOMIC_SLEEP) || IS_ENABLED(CONFIG_LOCKDEP))
 		might_alloc(gfp);
-	return unlikely(gfp & PYM_GFP_MORE) || want_init_on_alloc(0);
+	/* Nor can KASAN be told of a block there. */
+	return IS_ENABLED(CONFIG_KASAN_GENERIC) || unlikely(gfp & PYM_GFP_MORE) ||
+	       want_init_on_alloc(0);
 }
 
 #endif /* _PYMALLOC_FRONT_H */

@@ -535,7 +535,8 @@ static __always_inline void *pym_malloc(struct pym_heap *heap, size_t n, gfp_t g
 		return __pym_malloc_slow(heap, n, gfp);
 	if (!__pym_unfinished(gfp))
 		return block;
-	if (n && n <= PYM_CLEAR_IN_LINE && !(gfp & GFP_ZONEMASK))
+	if (n && n <= PYM_CLEAR_IN_LINE && !(gfp & GFP_ZONEMASK) &&
+	    !IS_ENABLED(CONFIG_KASAN_GENERIC))
 		return __pym_cleared(block, n);
 	return __pym_malloc_finish(heap, n, gfp, block);
 }

@@ -304,12 +304,9 @@
  * Files, in dependency order. What looks upward is the limit's callback, the names
  * and observers of heap.c for caches, and the hooks that a dying heap drops:
  *	sizeclass.h types.h kasan.h kasan.c report.c dead.c pool.c provider.c account.c
- *	arena.c reclaim.c grow.c
- *	front.h batch.c front.c depot.c decay.c alloc.c free.c rcu.c cache.c large.c
- *	shadow.h owner.c pattern.c shadow.c switch.c debug.c
- *	heap.c shrinker.c malloc.c ledger.c verify.c debugfs.c consumer.c main.c
- * Shadows look downward, at pools and at alloc.c; the slow paths, caches and ticks
- * look up at them.
+ *	arena.c reclaim.c grow.c front.h batch.c front.c depot.c decay.c alloc.c free.c
+ *	rcu.c shadow.h owner.c pattern.c shadow.c switch.c debug.c cache.c large.c heap.c
+ *	shrinker.c malloc.c ledger.c verify.c debugfs.c consumer.c main.c
  */
 #ifndef _PYM_INTERNAL_H
 #define _PYM_INTERNAL_H

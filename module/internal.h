@@ -307,6 +307,8 @@
  *	arena.c reclaim.c grow.c front.h batch.c front.c depot.c decay.c alloc.c free.c
  *	rcu.c shadow.h owner.c pattern.c shadow.c switch.c debug.c cache.c large.c heap.c
  *	shrinker.c malloc.c ledger.c verify.c debugfs.c consumer.c main.c
+ * Shadows look downward, at pools and at alloc.c; the slow paths, caches and ticks
+ * look up at them.
  */
 #ifndef _PYM_INTERNAL_H
 #define _PYM_INTERNAL_H

@@ -44,7 +44,9 @@ static inline void close_heap(struct kunit *test)
 {
 	struct pym_heap *heap = heap_of_test(test);
 
+	mutex_lock(&pym_registry);
 	KUNIT_EXPECT_EQ(test, pym_heap_verify(heap, NULL, NULL), 0);
+	mutex_unlock(&pym_registry);
 	pym_heap_destroy(heap);
 }
 

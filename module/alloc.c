@@ -491,9 +491,11 @@ size_t pym_cache_alloc_bulk(struct pym_cache *cache, gfp_t gfp, size_t n, void *
 {
 	size_t done = 0, first;
 
-	/* Nothing but what the front has? */
-	if (likely(cache) && !__pym_unfinished(gfp)) {
+	/* Nothing but what the front has, and may be cleared? */
+	if (likely(cache) && (!__pym_unfinished(gfp) || !(gfp & PYM_GFP_MORE))) {
 		done = pym_front_take(cache, blocks, n);
+		if (PYM_KASAN || want_init_on_alloc(0))
+			prepare_blocks(cache, blocks, done, gfp);
 		if (likely(done == n))
 			return n;
 	}

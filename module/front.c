@@ -294,6 +294,35 @@ static bool is_among(void *const *top, unsigned int n, const void *block)
 	return false;
 }
 
+static __always_inline bool is_simple(const struct pym_cache *cache, const void *block)
+{
+	return simple_free(cache, block) && !is_remote(block);
+}
+
+/*
+ * How many of the first can go to this CPU's front as they are, none of them being one
+ * of the two before it. By twos, for what is remembered then moves half as often.
+ */
+static unsigned int simple_run(const struct pym_cache *cache, void **blocks, unsigned int n)
+{
+	const void *last = NULL, *before = NULL;
+	unsigned int i;
+
+	for (i = 0; i + 2 <= n; i += 2) {
+		const void *a = blocks[i], *b = blocks[i + 1];
+
+		if (!is_simple(cache, a) || unlikely(a == last) || unlikely(a == before))
+			return i;
+		if (!is_simple(cache, b) || unlikely(b == a) || unlikely(b == last))
+			return i + 1;
+		before = a;
+		last = b;
+	}
+	if (i < n && is_simple(cache, blocks[i]) && blocks[i] != last && blocks[i] != before)
+		i++;
+	return i;
+}
+
 /**
  * pym_front_give() - free many blocks into this CPU's front
  * @cache: a cache
@@ -308,19 +337,11 @@ static bool is_among(void *const *top, unsigned int n, const void *block)
 unsigned int pym_front_give(struct pym_cache *cache, void **blocks, unsigned int n)
 {
 	struct pym_front __percpu *fronts = cache->head.front;
-	const void *last = NULL, *before = NULL;
 	struct pym_front *front;
-	unsigned int i;
+	void **top;
 
 	/* What may fault comes first; a block in our hands stays what it is. */
-	for (i = 0; i < n; i++) {
-		if (!simple_free(cache, blocks[i]) || is_remote(blocks[i]) ||
-		    unlikely(blocks[i] == last) || unlikely(blocks[i] == before))
-			break;
-		before = last;
-		last = blocks[i];
-	}
-	n = i;
+	n = simple_run(cache, blocks, n);
 	preempt_disable();
 	front = this_cpu_ptr(fronts);
 	if (!front_claim(front)) {
@@ -328,9 +349,11 @@ unsigned int pym_front_give(struct pym_cache *cache, void **blocks, unsigned int
 		goto out;
 	}
 	n = min_t(unsigned long, n, front->cap - front->n);
-	if (likely(n) && unlikely(is_among(&front->slot[front->n], min(front->n, 2UL), blocks[0])))
+	/* slot[0] is NULL, which no block is. */
+	top = &front->slot[front->n];
+	if (n && (unlikely(blocks[0] == top[0]) || (front->n && unlikely(blocks[0] == top[-1]))))
 		n = 0;
-	else if (n > 1 && unlikely(front->n && blocks[1] == front->slot[front->n]))
+	else if (n > 1 && unlikely(blocks[1] == top[0]))
 		n = 1;
 	n = pym_kasan_free_many(cache, blocks, n);
 	copy_slots(&front->slot[front->n + 1], blocks, n);

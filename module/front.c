@@ -301,26 +301,21 @@ static __always_inline bool is_simple(const struct pym_cache *cache, const void 
 
 /*
  * How many of the first can go to this CPU's front as they are, none of them being one
- * of the two before it. By twos, for what is remembered then moves half as often.
+ * of the two before it.
  */
-static unsigned int simple_run(const struct pym_cache *cache, void **blocks, unsigned int n)
+static __always_inline unsigned int simple_run(const struct pym_cache *cache, void **blocks,
+					       unsigned int n)
 {
-	const void *last = NULL, *before = NULL;
-	unsigned int i;
+	void **block = blocks, **end = blocks + n;
 
-	for (i = 0; i + 2 <= n; i += 2) {
-		const void *a = blocks[i], *b = blocks[i + 1];
-
-		if (!is_simple(cache, a) || unlikely(a == last) || unlikely(a == before))
-			return i;
-		if (!is_simple(cache, b) || unlikely(b == a) || unlikely(b == last))
-			return i + 1;
-		before = a;
-		last = b;
-	}
-	if (i < n && is_simple(cache, blocks[i]) && blocks[i] != last && blocks[i] != before)
-		i++;
-	return i;
+	for (; block < end && block < blocks + 2; block++)
+		if (!is_simple(cache, *block) || (block > blocks && *block == block[-1]))
+			return block - blocks;
+	for (; block < end; block++)
+		if (!is_simple(cache, *block) || unlikely(*block == block[-1]) ||
+		    unlikely(*block == block[-2]))
+			break;
+	return block - blocks;
 }
 
 /**

@@ -156,16 +156,16 @@ static void off_is_off(struct kunit *test)
 	for (i = 0; i < 40; i++)
 		pym_free(pymt_malloc(test, th->heap, 64));
 	hot = th->heap->head.hot[8];
-	KUNIT_EXPECT_PTR_EQ(test, (void *)hot, (void *)th->heap->class[7]->fronts);
+	KUNIT_EXPECT_TRUE(test, hot == th->heap->class[7]->fronts);
 	pymt_switch_heap(test, th->heap, PYMT_EVERYTHING);
-	KUNIT_EXPECT_PTR_NE(test, (void *)cache->head.front, (void *)front);
-	KUNIT_EXPECT_PTR_NE(test, (void *)th->heap->head.hot[8], (void *)hot);
+	KUNIT_EXPECT_TRUE(test, cache->head.front != front);
+	KUNIT_EXPECT_TRUE(test, th->heap->head.hot[8] != hot);
 	pym_free(p);
 	p = pymt_malloc(test, th->heap, 64);
 	pymt_switch_heap(test, th->heap, "none");
 	pym_free(p);
-	KUNIT_EXPECT_PTR_EQ(test, (void *)cache->head.front, (void *)front);
-	KUNIT_EXPECT_PTR_EQ(test, (void *)th->heap->head.hot[8], (void *)hot);
+	KUNIT_EXPECT_TRUE(test, cache->head.front == front);
+	KUNIT_EXPECT_TRUE(test, th->heap->head.hot[8] == hot);
 	KUNIT_EXPECT_NULL(test, cache->shadow);
 }
 

@@ -115,11 +115,13 @@ static void heap_gives_nothing(struct kunit *test)
 	struct pymt_heap *th = open_param(test);
 	struct pym_heap *heap = th->heap;
 	struct pym_cache_args args = { .heap = heap };
-	volatile size_t n = 100;
+	size_t n = 100;
 	unsigned int i;
 
 	for (i = 0; i < PYMT_WARM; i++)
 		pym_free(pymt_malloc(test, heap, 100));
+	/* Not known to the compiler. */
+	OPTIMIZER_HIDE_VAR(n);
 	pymt_destroy(test, th);
 	KUNIT_EXPECT_NULL(test, pym_malloc(heap, 100, GFP_KERNEL));
 	told(test);

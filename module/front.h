@@ -28,27 +28,25 @@ static inline struct pym_front __percpu *fronts_of(const struct pym_cache *cache
 }
 
 #if PYM_X86_64
-#define SLOT_IS(plus)							\
+#define SLOT_IS(plus) ({						\
+	bool is;							\
+									\
 	asm volatile("cmpq	%[block], " __PYM_SLOT			\
-		     : "=@cce" (is) : [block] "r" (block), __PYM_SLOT_INPUTS(plus))
+		     : "=@cce" (is) : [block] "r" (block), __PYM_SLOT_INPUTS(plus)); \
+	is;								\
+})
 
 static __always_inline bool slot_is(struct pym_front __percpu *front, unsigned long n,
 				    const void *block)
 {
-	bool is;
-
-	SLOT_IS(0);
-	return is;
+	return SLOT_IS(0);
 }
 
 /* Below slot[0] is what no block looks like. */
 static __always_inline bool slot_below_is(struct pym_front __percpu *front, unsigned long n,
 					  const void *block)
 {
-	bool is;
-
-	SLOT_IS(-1);
-	return is;
+	return SLOT_IS(-1);
 }
 
 static __always_inline void slot_write_above(struct pym_front __percpu *front, unsigned long n,

@@ -18,11 +18,13 @@ DEFINE_STATIC_SRCU(switches_srcu);	/* who allocates from a shadow, or makes a cl
  * Return: for pym_switches_unlock().
  */
 int pym_switches_lock(void)
+	__acquires(&switches_srcu)
 {
 	return srcu_read_lock(&switches_srcu);
 }
 
 void pym_switches_unlock(int idx)
+	__releases(&switches_srcu)
 {
 	srcu_read_unlock(&switches_srcu, idx);
 }

@@ -10,23 +10,19 @@
 #include "front.h"
 #include "kasan.h"
 
-/* Zone bits choose memory that a shared pool cannot promise. */
-#define REFUSED_GFP	GFP_ZONEMASK
-
 /* Is it known whether the caller may sleep? Not to the last step of a shutdown. */
 #define CAN_TELL	(IS_ENABLED(CONFIG_PREEMPT_COUNT) && system_state == SYSTEM_RUNNING)
 
 /**
- * pym_gfp_ok() - check the flags of a request
+ * pym_bad_gfp() - what pym_gfp_ok() has not found good at once
  * @gfp: the flags; that it may sleep is taken from them where it may not
  * @ip: caller, for the report
  *
  * Context: Any.
  * Return: false if the request must fail.
  */
-bool pym_gfp_ok(gfp_t *gfp, unsigned long ip)
+bool pym_bad_gfp(gfp_t *gfp, unsigned long ip)
 {
-	might_alloc(*gfp);
 	if (unlikely(*gfp & REFUSED_GFP)) {
 		gfp_t bad = *gfp & REFUSED_GFP;
 
@@ -35,7 +31,7 @@ bool pym_gfp_ok(gfp_t *gfp, unsigned long ip)
 			   &bad);
 		return false;
 	}
-	if (gfpflags_allow_blocking(*gfp) && unlikely(!preemptible()) && CAN_TELL) {
+	if (CAN_TELL) {
 		pym_report(PYM_MISUSE_BAD_GFP, ip,
 			   "gfp %pGg allows to sleep where nobody may; use GFP_ATOMIC; taken for that",
 			   gfp);
@@ -227,8 +223,9 @@ static int get_elsewhere(struct request *r, int nid, bool grow)
  * least @handed: of node @nid, and if none can be had there and @gfp allows it, of
  * others, what they have first. Returns how many; if fewer than @handed, @why is set.
  */
-static unsigned int take_blocks(struct pym_cache *cache, gfp_t gfp, int nid, unsigned int n,
-				unsigned int handed, void **marked, int *why)
+static __always_inline unsigned int
+take_blocks(struct pym_cache *cache, gfp_t gfp, int nid, unsigned int n, unsigned int handed,
+	    void **marked, int *why)
 {
 	struct request r = {
 		.cache = cache, .gfp = gfp, .handed = handed, .marked = marked,

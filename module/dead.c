@@ -58,25 +58,22 @@ void pym_heap_bury(struct pym_heap *heap)
 }
 
 /**
- * pym_cache_ok() - is this a cache that can be used
- * @cache: the cache
- * @what: what with, for the report
+ * pym_bad_cache() - tell of a cache that pym_cache_ok() has found to be none
+ * @cache: NULL, or one that has been destroyed
+ * @what: what it was used for
  * @ip: caller
  *
  * Context: Any.
- * Return: false, and a report, if it is NULL or has been destroyed.
+ * Return: false.
  */
-bool pym_cache_ok(const struct pym_cache *cache, const char *what, unsigned long ip)
+bool pym_bad_cache(const struct pym_cache *cache, const char *what, unsigned long ip)
 {
-	if (likely(cache && !READ_ONCE(cache->gone)))
-		return true;
 	if (cache)
 		pym_report(PYM_MISUSE_BAD_ARG, ip,
 			   "%s of cache %s, which has been destroyed; nothing changed",
 			   what, cache->name);
 	else
-		pym_report(PYM_MISUSE_BAD_ARG, ip, "%s of a NULL cache; nothing changed",
-			   what);
+		pym_report(PYM_MISUSE_BAD_ARG, ip, "%s of a NULL cache; nothing changed", what);
 	return false;
 }
 

@@ -558,7 +558,15 @@ void pym_consumer_exit(void);
 
 void pym_cache_bury(struct pym_cache *cache);
 void pym_heap_bury(struct pym_heap *heap);
-bool pym_cache_ok(const struct pym_cache *cache, const char *what, unsigned long ip);
+bool pym_bad_cache(const struct pym_cache *cache, const char *what, unsigned long ip);
+
+/* Is this a cache that can be used for @what? If not, it is told. */
+static inline bool pym_cache_ok(const struct pym_cache *cache, const char *what, unsigned long ip)
+{
+	return likely(cache && !READ_ONCE(cache->gone)) || pym_bad_cache(cache, what, ip);
+}
+
+
 bool pym_heap_ok(const struct pym_heap *heap, const char *what, unsigned long ip);
 void pym_dead_exit(void);
 
@@ -625,7 +633,22 @@ void pym_front_exit(void);
 
 /* -------------------------------------------------------------- alloc.c -- */
 
-bool pym_gfp_ok(gfp_t *gfp, unsigned long ip);
+/* Zone bits choose memory that a shared pool cannot promise. */
+#define REFUSED_GFP	GFP_ZONEMASK
+
+bool pym_bad_gfp(gfp_t *gfp, unsigned long ip);
+
+/* Are the flags of a request good? If not, it is told, and they may be changed. */
+static inline bool pym_gfp_ok(gfp_t *gfp, unsigned long ip)
+{
+	might_alloc(*gfp);
+	if (likely(!(*gfp & REFUSED_GFP)) &&
+	    (!gfpflags_allow_blocking(*gfp) || likely(preemptible())))
+		return true;
+	return pym_bad_gfp(gfp, ip);
+}
+
+
 void *pym_take_block(struct pym_cache *cache, gfp_t gfp, int nid);
 void *pym_alloc_slow(struct pym_cache *cache, size_t n, gfp_t gfp, unsigned long ip);
 void *pym_alloc_finish(struct pym_cache *cache, gfp_t gfp, void *marked, unsigned long ip);

@@ -4,7 +4,6 @@
  * work, and heaps and caches that end under them.
  */
 #include <linux/delay.h>
-#include <linux/fs.h>
 #include <linux/kthread.h>
 #include <linux/prandom.h>
 #include <linux/string.h>
@@ -24,13 +23,7 @@ static struct pymt_heap *open_param(struct kunit *test)
 
 static void set_decay_ms(struct kunit *test, const char *value)
 {
-	struct file *file;
-	loff_t pos = 0;
-
-	file = filp_open("/sys/module/pymalloc/parameters/decay_ms", O_WRONLY, 0);
-	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
-	KUNIT_EXPECT_EQ(test, kernel_write(file, value, strlen(value), &pos), strlen(value));
-	filp_close(file, NULL);
+	pymt_echo(test, value, "/sys/module/pymalloc/parameters/decay_ms");
 }
 
 /* Without a tick by hand: up to ten seconds for what takes some 100 ms. */

@@ -136,6 +136,9 @@ static inline struct pym_cache_stats pymt_stats_of(struct pym_cache *cache)
 	return stats;
 }
 
+/* Write to a file as an administrator would. */
+void pymt_echo(struct kunit *test, const char *text, const char *path);
+
 /* Allocations after which a cache is sure to have its fronts. */
 #define PYMT_WARM	64
 

@@ -9,6 +9,7 @@
 #include <linux/topology.h>
 #include <linux/vmalloc.h>
 #include <linux/workqueue.h>
+#include <linux/umh.h>
 #include "fixture.h"
 
 static ulong seed;
@@ -525,6 +526,18 @@ struct pym_cache *pymt_cache(struct kunit *test, struct pym_heap *heap, size_t s
 	cache = pym_cache_create(name, size, &args);
 	KUNIT_ASSERT_NOT_NULL_MSG(test, cache, "pym_cache_create(\"%s\")", name);
 	return cache;
+}
+
+/* By a shell: since Linux 7.0 a kernel thread has no file system of its own. */
+void pymt_echo(struct kunit *test, const char *text, const char *path)
+{
+	char command[128];
+	char *argv[] = { "/bin/sh", "-c", command, NULL };
+	static char *env[] = { "PATH=/bin:/sbin", NULL };
+
+	scnprintf(command, sizeof(command), "echo %s >%s", text, path);
+	KUNIT_ASSERT_EQ_MSG(test, call_usermodehelper(argv[0], argv, env, UMH_WAIT_PROC), 0,
+			    "%s", command);
 }
 
 struct pym_cache *pymt_warm_cache(struct kunit *test, struct pym_heap *heap, size_t size)

@@ -6,7 +6,6 @@
 #include <linux/cpumask.h>
 #include <linux/debug_locks.h>
 #include <linux/delay.h>
-#include <linux/fs.h>
 #include <linux/kthread.h>
 #include <linux/preempt.h>
 #include <linux/sched.h>
@@ -386,14 +385,9 @@ static void skips_a_heap_that_is_at_it(struct kunit *test)
 static void drop_caches(struct kunit *test)
 {
 	struct scene *s = scene_of(test);
-	struct file *file;
-	loff_t pos = 0;
 	int i;
 
-	file = filp_open("/proc/sys/vm/drop_caches", O_WRONLY, 0);
-	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
-	KUNIT_EXPECT_EQ(test, kernel_write(file, "2", 1, &pos), 1);
-	filp_close(file, NULL);
+	pymt_echo(test, "2", "/proc/sys/vm/drop_caches");
 	/* Whatever else is under way holds the locks for a moment only. */
 	for (i = 0; i < 100 && free_pages_of(s->th->heap); i++)
 		msleep(20);

@@ -33,7 +33,7 @@ static void expect_at_rest_soon(struct kunit *test, struct pymt_heap *th,
 	unsigned int i;
 
 	for (i = 0; i < 500 && (delayed_work_pending(&th->heap->tick) ||
-				 pymt_stats_of(cache).cached); i++)
+				pymt_stats_of(cache).cached); i++)
 		msleep(20);
 	flush_work(&th->heap->tick.work);
 	pymt_expect_at_rest(test, th, cache);

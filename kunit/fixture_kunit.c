@@ -532,8 +532,8 @@ struct pym_cache *pymt_cache(struct kunit *test, struct pym_heap *heap, size_t s
 void pymt_echo(struct kunit *test, const char *text, const char *path)
 {
 	char command[128];
-	char *argv[] = { "/bin/sh", "-c", command, NULL };
-	static char *env[] = { "PATH=/bin:/sbin", NULL };
+	char *argv[4] = { "/bin/sh", "-c", command, NULL };
+	static char *env[2] = { "PATH=/bin:/sbin", NULL };
 
 	scnprintf(command, sizeof(command), "echo %s >%s", text, path);
 	KUNIT_ASSERT_EQ_MSG(test, call_usermodehelper(argv[0], argv, env, UMH_WAIT_PROC), 0,

@@ -528,7 +528,7 @@ struct pym_cache *pymt_cache(struct kunit *test, struct pym_heap *heap, size_t s
 	return cache;
 }
 
-/* By a shell: since Linux 7.0 a kernel thread has no file system of its own. */
+/* By a shell: on Linux 7.3 filp_open() finds nothing for a kernel thread. */
 void pymt_echo(struct kunit *test, const char *text, const char *path)
 {
 	char command[128];

@@ -94,6 +94,24 @@ static void cache_tells_nothing(struct kunit *test)
 	told(test);
 }
 
+/* What its fronts held has been through a grace period, if that is what it needs. */
+static void nothing_waits_for_a_cache(struct kunit *test)
+{
+	struct pym_cache_args args = {
+		.heap = open_param(test)->heap, .flags = PYM_CACHE_TYPESAFE_BY_RCU,
+	};
+	struct pym_cache *cache = pym_cache_create("readers", 512, &args);
+	void *blocks[PYMT_WARM];
+
+	KUNIT_ASSERT_NOT_NULL(test, cache);
+	pymt_take_many(test, cache, blocks, PYMT_WARM);
+	pymt_give_many(cache, blocks, PYMT_WARM);
+	pym_cache_destroy(cache);
+	/* Its descriptor is kept. */
+	KUNIT_EXPECT_EQ(test, atomic_read(&cache->waiting), 0);
+	KUNIT_EXPECT_FALSE(test, cache->limbo_busy);
+}
+
 /* A heap takes its caches along. */
 static void cache_of_a_destroyed_heap(struct kunit *test)
 {
@@ -211,6 +229,7 @@ static struct kunit_case gone_cases[] = {
 	KUNIT_CASE_PARAM(cache_gives_nothing, kinds_gen_params),
 	KUNIT_CASE_PARAM(cache_takes_nothing, kinds_gen_params),
 	KUNIT_CASE_PARAM(cache_tells_nothing, kinds_gen_params),
+	KUNIT_CASE_PARAM(nothing_waits_for_a_cache, kinds_gen_params),
 	KUNIT_CASE_PARAM(cache_of_a_destroyed_heap, kinds_gen_params),
 	KUNIT_CASE_PARAM(heap_gives_nothing, kinds_gen_params),
 	KUNIT_CASE_PARAM(heap_tells_nothing, kinds_gen_params),

@@ -340,8 +340,9 @@ void pym_cache_destroy(struct pym_cache *cache)
 	}
 	pym_observer->cache_del(cache);
 	pym_cache_quiesce(cache);
-	/* Blocks that were freed twice come to light. */
+	/* Blocks that were freed twice come to light, and some pools wait for readers. */
 	pym_front_return(cache);
+	pym_rcu_sync(cache);
 	/* At once, for who reads the ledger: pools are a cache's or an arena's. */
 	mutex_lock(&pym_registry);
 	pym_shadow_quiesce(cache);

@@ -59,7 +59,8 @@ static void leave_heap(struct pym_heap *heap, const struct module *mod)
 		   mod->name, heap->name);
 	heap->module = NULL;
 	WRITE_ONCE(heap->on_limit, NULL);
-	if (within_module((unsigned long)heap->provider->free, mod))
+	if (within_module((unsigned long)heap->provider->alloc, mod) ||
+	    within_module((unsigned long)heap->provider->free, mod))
 		lose_provider(heap);
 }
 

@@ -38,7 +38,6 @@ void pym_cache_bury(struct pym_cache *cache)
 {
 	static atomic_t buried;
 
-	cache->heap = NULL;
 	WRITE_ONCE(cache->gone, true);
 	keep_cache((unsigned int)atomic_inc_return(&buried) % DEAD_CACHES, cache);
 }

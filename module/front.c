@@ -103,7 +103,7 @@ void pym_front_create(struct pym_cache *cache, gfp_t gfp)
 	if (!cache->front_cap || fronts_of(cache) ||
 	    READ_ONCE(cache->allocs) < FRONT_AFTER || !pym_may_obtain())
 		return;
-	/* Not before: to count the possible CPUs takes a thousand instructions. */
+	/* Not before: every slow allocation without fronts comes by here. */
 	bytes = front_bytes(cache);
 	if (!pym_charge(heap, bytes))
 		return;

@@ -67,13 +67,16 @@ bool pym_name_ok(const char *what, const char *name)
  */
 void pym_limit_hit(struct pym_heap *heap, size_t wanted)
 {
+	void (*on_limit)(struct pym_heap *heap, size_t wanted, void *ctx);
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&heap->lock, flags);
 	heap->limit_hits++;
 	raw_spin_unlock_irqrestore(&heap->lock, flags);
-	if (heap->on_limit)
-		heap->on_limit(heap, wanted, heap->on_limit_ctx);
+	/* Its module may be unloaded, see consumer.c. */
+	on_limit = READ_ONCE(heap->on_limit);
+	if (on_limit)
+		on_limit(heap, wanted, heap->on_limit_ctx);
 }
 
 /* --------------------------------------------------------------- create -- */

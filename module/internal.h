@@ -84,7 +84,9 @@
  *
  * pym_cache_free(c, p) proves that p is exactly the start of a slot, and that the
  * struct page of p names c as its owner, and pushes p onto the front of this CPU,
- * whichever CPU it came from. pym_free(p) does the same with the class that struct
+ * whichever CPU it came from, unless it is one of the two blocks on its top: the second
+ * of them costs two instructions, and tells A, B, A, which is what paths for errors do
+ * that free what others have freed. pym_free(p) does the same with the class that struct
  * page names. If the front is full, half of it, the older one, goes to the depot; if
  * that is full too, back to the pools, all under one hold of the lock, where each
  * block must be live or was freed twice. A block of another node goes into the outbox
@@ -215,7 +217,8 @@
  * A front is used by its CPU alone, with preemption off and its busy byte set. An
  * interrupt that finds the byte set goes to the pools instead; one that comes
  * before it is set is done before we go on, which is why n is read after. Between
- * setting and clearing it nothing faults or calls out. Other CPUs ask for a front
+ * setting and clearing it nothing faults or calls out, but in kernels with KASAN, whose
+ * own memory is read, with care, and written there. Other CPUs ask for a front
  * to be emptied by an IPI, or empty it themselves when its CPU is dead.
  * PREEMPT_RT with preemption off: what the pools have, never new memory, since
  * the page allocator takes sleeping locks there.
@@ -231,7 +234,7 @@
  * - An arena may have holes (ABSENT pools): without a high-order block an arena
  *   is populated pool by pool, so fragmentation never fails an allocation.
  * - First arenas are small (16 pages, then 32, then 64): a heap with one block
- *   must not cost 256 KiB.
+ *   must not cost 256 KiB. Those of larger pools are an eighth of what there is.
  * - Classes go on to 2 KiB in larger steps, see sizeclass.h: above 512 bytes kmalloc()
  *   rounds up most, and a block that passes through needs a record. CPython's threshold
  *   is an option of the heap.
@@ -300,6 +303,17 @@
  * kernels: a block that fills its slot has no red zone behind it, so what reaches into
  * the next one is seen if that is not live. The pools of shadows are open: red zones
  * and poison can be switched on there.
+ *
+ * 14. What outlives its use
+ * -------------------------
+ * The descriptors of the last caches and heaps that were destroyed are kept (dead.c), and
+ * are nothing but a name and a flag: no fronts, no pools, no arenas. The fast path finds
+ * pym_no_front there, and every slow path asks for the flag before anything else. So
+ * cache->heap is not to be followed before pym_cache_ok() has been asked.
+ * A module that is unloaded may leave caches and heaps behind (consumer.c). Whatever
+ * points into it is replaced before its memory goes; blocks may be somebody's yet, so
+ * they stay. Hooks are dropped without pym_registry, as their SRCU waits for hooks that
+ * may want it.
  *
  * Files, in dependency order. What looks upward is the limit's callback, the names
  * and observers of heap.c for caches, and the hooks that a dying heap drops:

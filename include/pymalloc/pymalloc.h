@@ -97,9 +97,10 @@ extern struct pym_heap *pym_default_heap;
  * On machines with several nodes the provider `pages' is asked with __GFP_THISNODE.
  * @gfp can have flags that __vmalloc() does not take, such as __GFP_NOMEMALLOC. Since
  * Linux 6.19 it warns of them: a provider that hands @gfp on to it removes them first.
- * No function is ever called with an allocator lock held or with
- * preemption disabled by the allocator. The structure and everything it points
- * to must outlive every heap that uses it.
+ * No function is ever called with preemption disabled by the allocator, or with a lock
+ * of it held that an allocation or a free could want. @free and @split may be called with
+ * a mutex held that pym_heap_reset() and pym_heap_destroy() of that heap take. The
+ * structure and everything it points to must outlive every heap that uses it.
  */
 struct pym_provider_ops {
 	const char *name;

@@ -320,7 +320,7 @@
  *	sizeclass.h types.h kasan.h kasan.c report.c dead.c pool.c provider.c account.c
  *	arena.c reclaim.c grow.c front.h batch.c front.c depot.c decay.c alloc.c free.c
  *	rcu.c shadow.h owner.c pattern.c shadow.c switch.c debug.c cache.c large.c heap.c
- *	shrinker.c malloc.c ledger.c verify.c debugfs.c consumer.c main.c
+ *	shrinker.c hooks.c malloc.c ledger.c verify.c debugfs.c consumer.c main.c
  * Shadows look downward, at pools and at alloc.c; the slow paths, caches and ticks
  * look up at them.
  */
@@ -781,7 +781,30 @@ void pym_limit_hit(struct pym_heap *heap, size_t wanted);
 /* ------------------------------------------------------------- malloc.c -- */
 
 void pym_free_from(const void *p, unsigned long ip);
+void *pym_malloc_unhooked(struct pym_heap *heap, size_t n, gfp_t gfp, unsigned long ip);
+void *pym_calloc_unhooked(struct pym_heap *heap, size_t n, size_t size, gfp_t gfp,
+			  unsigned long ip);
+void *pym_realloc_unhooked(struct pym_heap *heap, void *p, size_t n, gfp_t gfp,
+			   unsigned long ip);
+void pym_free_unhooked(const void *p, unsigned long ip);
 void pym_malloc_init(void);
+
+/* -------------------------------------------------------------- hooks.c -- */
+
+DECLARE_STATIC_KEY_FALSE(pym_hooks_key);
+
+/* Does any heap have hooks, and may they be called? SRCU is not for NMI. */
+static __always_inline bool pym_has_hooks(void)
+{
+	return static_branch_unlikely(&pym_hooks_key) && !in_nmi();
+}
+
+void *pym_hooked_malloc(struct pym_heap *heap, size_t n, gfp_t gfp, unsigned long ip);
+void *pym_hooked_calloc(struct pym_heap *heap, size_t n, size_t size, gfp_t gfp,
+			unsigned long ip);
+void *pym_hooked_realloc(struct pym_heap *heap, void *p, size_t n, gfp_t gfp,
+			 unsigned long ip);
+void pym_hooked_free(const void *p, unsigned long ip);
 void pym_hooks_drop(struct pym_heap *heap);
 void pym_hide_classes(struct pym_heap *heap);
 

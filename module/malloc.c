@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/*
- * General-purpose allocation: any size, by class or passed through; and the
- * hooks that wrap it.
- */
-#include <linux/jump_label.h>
+/* General-purpose allocation: any size, by class or passed through. */
 #include <linux/limits.h>
 #include <linux/slab.h>
-#include <linux/srcu.h>
 #include <linux/string.h>
 #include "internal.h"
 #include "front.h"
@@ -29,20 +24,6 @@ static __always_inline unsigned int class_of_size(size_t n)
 	return class[DIV_ROUND_UP(n, PYM_ALIGN)];
 }
 
-struct pym_hooks {
-	struct pym_heap_ops ops;
-};
-
-static DEFINE_STATIC_KEY_FALSE(hooks_key);	/* on while any heap has hooks */
-static DEFINE_MUTEX(hooks_mutex);		/* serializes changes */
-DEFINE_STATIC_SRCU(hooks_srcu);			/* a hook may sleep */
-
-/* Does any heap have hooks, and may they be called? SRCU is not for NMI. */
-static __always_inline bool has_hooks(void)
-{
-	return static_branch_unlikely(&hooks_key) && !in_nmi();
-}
-
 /* Count a request that no cache has counted, and say so if it was the limit. */
 static void *fail(struct pym_heap *heap, long err, size_t wanted)
 {
@@ -58,9 +39,18 @@ static void *fail(struct pym_heap *heap, long err, size_t wanted)
 	return NULL;
 }
 
-/* Any request, not through hooks. */
-static noinline void *malloc_unhooked(struct pym_heap *heap, size_t n, gfp_t gfp,
-				      unsigned long ip)
+/**
+ * pym_malloc_unhooked() - any request, not through hooks
+ * @heap: the heap, not NULL
+ * @n: bytes
+ * @gfp: allocation flags
+ * @ip: caller
+ *
+ * Context: as pym_malloc().
+ * Return: a block, or NULL.
+ */
+noinline void *pym_malloc_unhooked(struct pym_heap *heap, size_t n, gfp_t gfp,
+				   unsigned long ip)
 {
 	struct pym_cache *cache;
 	unsigned int class;
@@ -89,14 +79,12 @@ static noinline void *malloc_unhooked(struct pym_heap *heap, size_t n, gfp_t gfp
 	return pym_alloc_slow(cache, n ?: 1, gfp, ip);
 }
 
-static void *hooked_malloc(struct pym_heap *heap, size_t n, gfp_t gfp, unsigned long ip);
-
 static noinline void *malloc_slow(struct pym_heap *heap, size_t n, gfp_t gfp, unsigned long ip)
 {
 	heap = heap ?: pym_default_heap;
-	if (has_hooks())
-		return hooked_malloc(heap, n, gfp, ip);
-	return malloc_unhooked(heap, n, gfp, ip);
+	if (pym_has_hooks())
+		return pym_hooked_malloc(heap, n, gfp, ip);
+	return pym_malloc_unhooked(heap, n, gfp, ip);
 }
 
 void *__pym_malloc_slow(struct pym_heap *heap, size_t n, gfp_t gfp)
@@ -120,17 +108,19 @@ void *__pym_malloc_finish(struct pym_heap *heap, size_t n, gfp_t gfp, void *slot
 }
 EXPORT_SYMBOL_GPL(__pym_malloc_finish);
 
-static void *calloc_unhooked(struct pym_heap *heap, size_t n, size_t size, gfp_t gfp,
-			     unsigned long ip)
+/* The same for pym_calloc(). */
+void *pym_calloc_unhooked(struct pym_heap *heap, size_t n, size_t size, gfp_t gfp,
+			  unsigned long ip)
 {
 	size_t bytes;
 
 	if (check_mul_overflow(n, size, &bytes))
 		return fail(heap, -ENOMEM, SIZE_MAX);
-	return malloc_unhooked(heap, bytes, gfp | __GFP_ZERO, ip);
+	return pym_malloc_unhooked(heap, bytes, gfp | __GFP_ZERO, ip);
 }
 
-static noinline void free_unhooked(const void *p, unsigned long ip)
+/* The same for pym_free(), but in an NMI. */
+noinline void pym_free_unhooked(const void *p, unsigned long ip)
 {
 	struct pym_heap *reap = NULL;
 	struct pym_cache *owner;
@@ -164,8 +154,6 @@ static noinline void free_unhooked(const void *p, unsigned long ip)
 			   "not a block of ours, or one that passed through and is free already; nothing changed");
 }
 
-static void hooked_free(const void *p, unsigned long ip);
-
 /**
  * pym_free_from() - pym_free() on behalf of somebody else
  * @p: as for pym_free()
@@ -175,10 +163,10 @@ static void hooked_free(const void *p, unsigned long ip);
  */
 void pym_free_from(const void *p, unsigned long ip)
 {
-	if (has_hooks())
-		hooked_free(p, ip);
+	if (pym_has_hooks())
+		pym_hooked_free(p, ip);
 	else
-		free_unhooked(p, ip);
+		pym_free_unhooked(p, ip);
 }
 
 /* What no front takes at once. */
@@ -186,8 +174,8 @@ static noinline void free_slow(const void *p, unsigned long ip)
 {
 	struct pym_cache *cache;
 
-	if (has_hooks()) {
-		hooked_free(p, ip);
+	if (pym_has_hooks()) {
+		pym_hooked_free(p, ip);
 		return;
 	}
 	if (!p)
@@ -200,7 +188,7 @@ static noinline void free_slow(const void *p, unsigned long ip)
 	cache = class_of(p);
 	if (!cache || !at_hot_slot(p, cache) || is_remote(p) ||
 	    !pym_front_make_room(cache) || !front_push(cache, cache->head.front, p))
-		free_unhooked(p, ip);
+		pym_free_unhooked(p, ip);
 }
 
 /* What a live block is; @owner is NULL for a pass-through block. */
@@ -258,14 +246,15 @@ static void *resized(const struct block *block, void *p, size_t n)
 	return block->owner ? pym_kasan_hand_out(block->owner, p, n ?: 1) : p;
 }
 
-static void *realloc_unhooked(struct pym_heap *heap, void *p, size_t n, gfp_t gfp,
-			      unsigned long ip)
+/* The same for pym_realloc(). */
+void *pym_realloc_unhooked(struct pym_heap *heap, void *p, size_t n, gfp_t gfp,
+			   unsigned long ip)
 {
 	struct block block;
 	void *new;
 
 	if (!p)
-		return malloc_unhooked(heap ?: pym_default_heap, n, gfp, ip);
+		return pym_malloc_unhooked(heap ?: pym_default_heap, n, gfp, ip);
 	if (!find_block(p, &block)) {
 		pym_report(PYM_MISUSE_FOREIGN, ip,
 			   "realloc of what is not a live block of ours; nothing changed");
@@ -287,216 +276,15 @@ static void *realloc_unhooked(struct pym_heap *heap, void *p, size_t n, gfp_t gf
 		return NULL;
 	if (stays(n, &block))
 		return resized(&block, p, n);
-	new = malloc_unhooked(block.heap, n, gfp, ip);
+	new = pym_malloc_unhooked(block.heap, n, gfp, ip);
 	if (!new)
 		return n <= block.size ? resized(&block, p, n) : NULL;
 	/* How much of it was asked for is not known; it is freed next. */
 	if (block.owner)
 		pym_kasan_open(block.owner, p);
 	memcpy(new, p, min(n, block.size));
-	free_unhooked(p, ip);
+	pym_free_unhooked(p, ip);
 	return new;
-}
-
-/* ---------------------------------------------------------------- hooks -- */
-
-static void *base_malloc(void *ctx, struct pym_heap *heap, size_t n, gfp_t gfp)
-{
-	return malloc_unhooked(heap, n, gfp, _RET_IP_);
-}
-
-static void *base_calloc(void *ctx, struct pym_heap *heap, size_t n, size_t size, gfp_t gfp)
-{
-	return calloc_unhooked(heap, n, size, gfp, _RET_IP_);
-}
-
-static void *base_realloc(void *ctx, struct pym_heap *heap, void *p, size_t n, gfp_t gfp)
-{
-	return realloc_unhooked(heap, p, n, gfp, _RET_IP_);
-}
-
-static void base_free(void *ctx, struct pym_heap *heap, const void *p)
-{
-	if (p)
-		free_unhooked(p, _RET_IP_);
-}
-
-static const struct pym_heap_ops base_ops = {
-	.malloc	 = base_malloc,
-	.calloc	 = base_calloc,
-	.realloc = base_realloc,
-	.free	 = base_free,
-};
-
-/* The heap's hooks, or NULL; under hooks_srcu. */
-static const struct pym_heap_ops *hooks_of(struct pym_heap *heap)
-{
-	struct pym_hooks *hooks;
-
-	if (!heap)
-		return NULL;
-	hooks = srcu_dereference(heap->hooks, &hooks_srcu);
-	return hooks ? &hooks->ops : NULL;
-}
-
-void pym_heap_get_ops(struct pym_heap *heap, struct pym_heap_ops *ops)
-{
-	int idx = srcu_read_lock(&hooks_srcu);
-	/* A heap that has been destroyed has none, either. */
-	const struct pym_heap_ops *hooks = hooks_of(heap ?: pym_default_heap);
-
-	*ops = hooks ? *hooks : base_ops;
-	srcu_read_unlock(&hooks_srcu, idx);
-}
-EXPORT_SYMBOL_GPL(pym_heap_get_ops);
-
-/**
- * pym_hide_classes() - keep the classes of a heap, and their fronts, from the fast path
- * @heap: the heap
- *
- * Pairs with pym_class_publish() and pym_front_publish(): they see the flag, or we come
- * later.
- *
- * Context: Task context.
- */
-void pym_hide_classes(struct pym_heap *heap)
-{
-	struct pym_cache *cache;
-	unsigned int i;
-
-	/* Pairs with pym_class_publish() and pym_front_publish(). */
-	smp_store_mb(heap->hooked, true);
-	for (i = 0; i < PYM_NR_CLASSES; i++) {
-		cache = READ_ONCE(heap->class[i]);
-		if (cache)
-			pym_cache_hide(cache);
-	}
-}
-
-static void show_classes(struct pym_heap *heap)
-{
-	struct pym_cache *cache;
-	unsigned int i;
-
-	WRITE_ONCE(heap->hooked, false);
-	for (i = 0; i < PYM_NR_CLASSES; i++) {
-		cache = READ_ONCE(heap->class[i]);
-		if (cache)
-			pym_class_publish(cache, min(cache->size, heap->small_max));
-	}
-}
-
-static void replace_hooks(struct pym_heap *heap, struct pym_hooks *hooks)
-{
-	struct pym_hooks *old;
-
-	mutex_lock(&hooks_mutex);
-	if (hooks)
-		static_branch_inc(&hooks_key);
-	old = rcu_replace_pointer(heap->hooks, hooks, lockdep_is_held(&hooks_mutex));
-	if (hooks)
-		pym_hide_classes(heap);
-	synchronize_srcu(&hooks_srcu);
-	if (!hooks && old)
-		show_classes(heap);
-	if (old)
-		static_branch_dec(&hooks_key);
-	mutex_unlock(&hooks_mutex);
-	pym_meta_free(heap, old, sizeof(*old));
-}
-
-int pym_heap_set_ops(struct pym_heap *heap, const struct pym_heap_ops *ops)
-{
-	struct pym_hooks *hooks = NULL;
-
-	might_sleep();
-	heap = heap ?: pym_default_heap;
-	if (!pym_heap_ok(heap, "hooks", _RET_IP_))
-		return -EINVAL;
-	if (ops) {
-		if (!ops->malloc || !ops->calloc || !ops->realloc || !ops->free)
-			return -EINVAL;
-		hooks = pym_meta_alloc(heap, sizeof(*hooks), GFP_KERNEL);
-		if (IS_ERR(hooks))
-			return -ENOMEM;
-		hooks->ops = *ops;
-	}
-	replace_hooks(heap, hooks);
-	return 0;
-}
-EXPORT_SYMBOL_GPL(pym_heap_set_ops);
-
-/**
- * pym_hooks_drop() - remove the hooks of a heap that is being destroyed
- * @heap: the heap
- *
- * Context: Task context, may sleep.
- */
-void pym_hooks_drop(struct pym_heap *heap)
-{
-	if (rcu_access_pointer(heap->hooks))
-		replace_hooks(heap, NULL);
-}
-
-/* The heap whose hooks an operation on @p goes through. */
-static struct pym_heap *heap_of(const void *p)
-{
-	struct block block;
-
-	return find_block(p, &block) ? block.heap : NULL;
-}
-
-/* What the functions below do while any heap has hooks. */
-static void *hooked_malloc(struct pym_heap *heap, size_t n, gfp_t gfp, unsigned long ip)
-{
-	int idx = srcu_read_lock(&hooks_srcu);
-	const struct pym_heap_ops *hooks = hooks_of(heap);
-	void *p;
-
-	p = hooks ? hooks->malloc(hooks->ctx, heap, n, gfp) :
-		    malloc_unhooked(heap, n, gfp, ip);
-	srcu_read_unlock(&hooks_srcu, idx);
-	return p;
-}
-
-static void *hooked_calloc(struct pym_heap *heap, size_t n, size_t size, gfp_t gfp,
-			   unsigned long ip)
-{
-	int idx = srcu_read_lock(&hooks_srcu);
-	const struct pym_heap_ops *hooks = hooks_of(heap);
-	void *p;
-
-	p = hooks ? hooks->calloc(hooks->ctx, heap, n, size, gfp) :
-		    calloc_unhooked(heap, n, size, gfp, ip);
-	srcu_read_unlock(&hooks_srcu, idx);
-	return p;
-}
-
-static void *hooked_realloc(struct pym_heap *heap, void *p, size_t n, gfp_t gfp,
-			    unsigned long ip)
-{
-	struct pym_heap *via = p ? heap_of(p) : heap ?: pym_default_heap;
-	int idx = srcu_read_lock(&hooks_srcu);
-	const struct pym_heap_ops *hooks = hooks_of(via);
-	void *new;
-
-	new = hooks ? hooks->realloc(hooks->ctx, heap ?: via, p, n, gfp) :
-		      realloc_unhooked(heap, p, n, gfp, ip);
-	srcu_read_unlock(&hooks_srcu, idx);
-	return new;
-}
-
-static void hooked_free(const void *p, unsigned long ip)
-{
-	struct pym_heap *via = p ? heap_of(p) : pym_default_heap;
-	int idx = srcu_read_lock(&hooks_srcu);
-	const struct pym_heap_ops *hooks = hooks_of(via);
-
-	if (hooks)
-		hooks->free(hooks->ctx, via, p);
-	else if (p)
-		free_unhooked(p, ip);
-	srcu_read_unlock(&hooks_srcu, idx);
 }
 
 /* ------------------------------------------------------------ public API -- */
@@ -532,8 +320,8 @@ void *pym_calloc(struct pym_heap *heap, size_t n, size_t size, gfp_t gfp)
 	size_t bytes;
 
 	/* Hooks are told both factors. */
-	if (has_hooks())
-		return hooked_calloc(heap ?: pym_default_heap, n, size, gfp, _RET_IP_);
+	if (pym_has_hooks())
+		return pym_hooked_calloc(heap ?: pym_default_heap, n, size, gfp, _RET_IP_);
 	if (check_mul_overflow(n, size, &bytes))
 		return fail(heap ?: pym_default_heap, -ENOMEM, SIZE_MAX);
 	return do_malloc(heap, bytes, gfp | __GFP_ZERO, _RET_IP_);
@@ -542,9 +330,9 @@ EXPORT_SYMBOL_GPL(pym_calloc);
 
 void *pym_realloc(struct pym_heap *heap, void *p, size_t n, gfp_t gfp)
 {
-	if (has_hooks())
-		return hooked_realloc(heap, p, n, gfp, _RET_IP_);
-	return realloc_unhooked(heap, p, n, gfp, _RET_IP_);
+	if (pym_has_hooks())
+		return pym_hooked_realloc(heap, p, n, gfp, _RET_IP_);
+	return pym_realloc_unhooked(heap, p, n, gfp, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(pym_realloc);
 
@@ -617,6 +405,8 @@ EXPORT_SYMBOL_GPL(pym_usable_size);
 
 struct pym_heap *pym_owner(const void *p)
 {
-	return heap_of(p);
+	struct block block;
+
+	return find_block(p, &block) ? block.heap : NULL;
 }
 EXPORT_SYMBOL_GPL(pym_owner);

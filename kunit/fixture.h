@@ -70,6 +70,9 @@ struct pymt_provider {
 	struct pym_provider_ops ops;
 };
 
+/* With flags of providers; as chunks that are split later, or already. */
+struct pymt_provider *pymt_provider_new(struct kunit *test, unsigned int flags, bool chunks);
+
 enum pymt_kind {
 	PYMT_SPLIT,			/* test provider, ATOMIC and SPLIT */
 	PYMT_CHUNKS,			/* the same, to be told before a chunk is in parts */
@@ -92,6 +95,7 @@ struct pymt_heap {
 /* Life of a case. */
 int pymt_init(struct kunit *test);
 int pymt_init_plain(struct kunit *test);
+int pymt_init_fronts(struct kunit *test);
 int pymt_init_bare(struct kunit *test);
 void pymt_exit(struct kunit *test);
 

@@ -10,15 +10,6 @@
 #include <linux/workqueue.h>
 #include "fixture.h"
 
-static int init_pages(struct kunit *test)
-{
-	int ret = pymt_init_bare(test);
-
-	if (!ret)
-		pymt_open(test, PYMT_PAGES | PYMT_FRONTS, NULL);
-	return ret;
-}
-
 static struct pym_heap *heap_of(struct kunit *test)
 {
 	return pymt_heap(test)->heap;
@@ -470,7 +461,7 @@ static struct kunit_case front_cases[] = {
 
 static struct kunit_suite front_suite = {
 	.name = "pymalloc_front",
-	.init = init_pages,
+	.init = pymt_init_fronts,
 	.exit = pymt_exit,
 	.test_cases = front_cases,
 };

@@ -8,18 +8,21 @@
 #include <linux/workqueue.h>
 #include "fixture.h"
 
-static int init_fronts(struct kunit *test)
-{
-	int ret = pymt_init_bare(test);
-
-	if (!ret)
-		pymt_open(test, PYMT_PAGES | PYMT_FRONTS, NULL);
-	return ret;
-}
-
 static struct pym_heap *heap_of(struct kunit *test)
 {
 	return pymt_heap(test)->heap;
+}
+
+/* Give the class of 64 bytes its fronts. */
+static void warm_class(struct kunit *test)
+{
+	void *blocks[PYMT_WARM];
+	unsigned int i;
+
+	for (i = 0; i < PYMT_WARM; i++)
+		blocks[i] = pymt_malloc(test, heap_of(test), 64);
+	for (i = 0; i < PYMT_WARM; i++)
+		pym_free(blocks[i]);
 }
 
 static void in_a_row(struct kunit *test)
@@ -37,13 +40,9 @@ static void in_a_row(struct kunit *test)
 
 static void by_pym_free(struct kunit *test)
 {
-	void *blocks[PYMT_WARM], *p;
-	unsigned int i;
+	void *p;
 
-	for (i = 0; i < PYMT_WARM; i++)
-		blocks[i] = pymt_malloc(test, heap_of(test), 64);
-	for (i = 0; i < PYMT_WARM; i++)
-		pym_free(blocks[i]);
+	warm_class(test);
 	p = pymt_malloc(test, heap_of(test), 64);
 	migrate_disable();
 	pym_free(p);
@@ -76,13 +75,9 @@ static void around_another(struct kunit *test)
 
 static void around_another_by_pym_free(struct kunit *test)
 {
-	void *blocks[PYMT_WARM], *a, *b;
-	unsigned int i;
+	void *a, *b;
 
-	for (i = 0; i < PYMT_WARM; i++)
-		blocks[i] = pymt_malloc(test, heap_of(test), 64);
-	for (i = 0; i < PYMT_WARM; i++)
-		pym_free(blocks[i]);
+	warm_class(test);
 	a = pymt_malloc(test, heap_of(test), 64);
 	b = pymt_malloc(test, heap_of(test), 64);
 	migrate_disable();
@@ -187,7 +182,7 @@ static struct kunit_case twice_cases[] = {
 
 static struct kunit_suite twice_suite = {
 	.name = "pymalloc_twice",
-	.init = init_fronts,
+	.init = pymt_init_fronts,
 	.exit = pymt_exit,
 	.test_cases = twice_cases,
 };

@@ -31,7 +31,7 @@ clean:
 	@rm -rf *.ko *.mod *.mod.c *.o .*.cmd modules.order Module.symvers .module-common.o
 	@rm -f $(foreach d,module kunit,$(addprefix $(d)/,*.o .*.cmd .*.d *.gcno))
 
-test coverage demo misuse bench bench-memory bench-native record-trace check:
+test coverage demo misuse soak bench bench-memory bench-native record-trace check:
 	@scripts/$@
 
 kdir:
@@ -55,6 +55,7 @@ help:
 	@echo '  coverage         the lines of module/ that the KUnit suites do not run'
 	@echo '  demo             replay recorded kernel allocations and show the heap map'
 	@echo '  misuse           do 23 things wrong with pymalloc and with SLUB'
+	@echo '  soak             do 100 million things right with everything switched on in turn'
 	@echo '  bench            measure pymalloc beside kmem_cache and kmalloc'
 	@echo '  bench-memory     what is held and what comes back, beside the same two; plots'
 	@echo '  bench-native     cycles, in User-Mode Linux, beside CPython, mimalloc, glibc'
@@ -64,7 +65,7 @@ help:
 	@echo '  KDIR=<dir>       kernel headers or build tree; KERNELDIR is accepted too'
 	@echo '                   now: $(KDIR)'
 	@echo '  W=1 C=2 V=1 ...  as for any kernel build'
-	@echo '  KERNEL=<series>  demo, misuse, record-trace: stock kernel 6.12 (default), 6.1 or 7.3'
+	@echo '  KERNEL=<series>  demo, misuse, soak, record-trace: stock kernel 6.12 (default), 6.1 or 7.3'
 	@echo '                   bench, bench-memory: one kernel instead of all they know'
 	@echo '  TRACE=<file>     demo: text of the kmem trace events, plain or .xz'
 	@echo '  JSON=<file>      misuse, bench, bench-memory, bench-native: write the figures there too'
@@ -73,4 +74,4 @@ help:
 	@echo '  more             scripts/config.defaults'
 
 .DEFAULT_GOAL := modules
-.PHONY: modules modules_install install clean test coverage demo misuse bench bench-memory bench-native record-trace check kdir help
+.PHONY: modules modules_install install clean test coverage demo misuse soak bench bench-memory bench-native record-trace check kdir help

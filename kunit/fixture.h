@@ -84,6 +84,8 @@ enum pymt_kind {
 	PYMT_KIND = 15,
 	/* Without, PYM_HEAP_NO_FRONTS: what a case did is in the pools at once. */
 	PYMT_FRONTS = 16,
+	PYMT_RANDOM = 32,		/* PYM_HEAP_RANDOM */
+	PYMT_ISOLATE = 64,		/* PYM_HEAP_ISOLATE; nothing rests unless args say so */
 };
 
 struct pymt_heap {

@@ -39,6 +39,10 @@ struct pymt_heap *pymt_open(struct kunit *test, enum pymt_kind kind,
 		a = *args;
 	if (!(kind & PYMT_FRONTS))
 		a.flags |= PYM_HEAP_NO_FRONTS;
+	if (kind & PYMT_RANDOM)
+		a.flags |= PYM_HEAP_RANDOM;
+	if (kind & PYMT_ISOLATE)
+		a.flags |= PYM_HEAP_ISOLATE;
 	switch ((unsigned int)kind & PYMT_KIND) {
 	case PYMT_SPLIT:
 		th->provider = pymt_provider_new(test, PYM_PROVIDER_ATOMIC | PYM_PROVIDER_SPLIT,

@@ -31,7 +31,7 @@ static struct pymt_heap *open_param(struct kunit *test)
 
 static struct pym_order *order_of(struct pymt_heap *th, unsigned int order)
 {
-	return *pym_order_of(th->heap, numa_mem_id(), order);
+	return *pym_order_of(th->heap, 0, numa_mem_id(), order);
 }
 
 static bool can_split(struct pymt_heap *th)

@@ -373,6 +373,8 @@ static void run(struct kunit *test, enum pymt_kind kind, unsigned int nr_items,
 
 static const enum pymt_kind kinds[] = {
 	PYMT_SPLIT, PYMT_PLAIN, PYMT_PAGES, PYMT_PLAIN | PYMT_FRONTS, PYMT_PAGES | PYMT_FRONTS,
+	PYMT_PAGES | PYMT_FRONTS | PYMT_RANDOM, PYMT_PLAIN | PYMT_ISOLATE,
+	PYMT_SPLIT | PYMT_RANDOM | PYMT_ISOLATE,
 };
 
 static void kind_desc(const enum pymt_kind *kind, char *desc)
@@ -381,8 +383,9 @@ static void kind_desc(const enum pymt_kind *kind, char *desc)
 		[PYMT_SPLIT] = "split", [PYMT_PLAIN] = "plain", [PYMT_PAGES] = "pages",
 	};
 
-	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%s%s", names[*kind & PYMT_KIND],
-		 *kind & PYMT_FRONTS ? "-fronts" : "");
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%s%s%s%s", names[*kind & PYMT_KIND],
+		 *kind & PYMT_FRONTS ? "-fronts" : "", *kind & PYMT_RANDOM ? "-random" : "",
+		 *kind & PYMT_ISOLATE ? "-isolate" : "");
 }
 
 KUNIT_ARRAY_PARAM(kinds, kinds, kind_desc);

@@ -64,7 +64,7 @@ static unsigned long free_pages_of(struct pym_heap *heap)
 	unsigned long pages = 0;
 	unsigned int i;
 
-	for (i = 0; i < pym_nr_orders(); i++)
+	for (i = 0; i < pym_nr_orders(0); i++)
 		if (heap->order[i])
 			pages += heap->order[i]->free << (i % PYM_NR_ORDERS);
 	return pages;

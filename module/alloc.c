@@ -196,7 +196,8 @@ static int get_from_node(struct request *r, int nid, unsigned int n, bool grow)
 		} else {
 			err = -ENOMEM;
 			if (grow)
-				err = pym_heap_grow(cache->heap, cache->order, r->gfp, nid);
+				err = pym_heap_grow(cache->heap, cache->partition, cache->order,
+						    r->gfp, nid);
 		}
 	}
 	return err;

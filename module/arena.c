@@ -130,6 +130,7 @@ bool pym_arena_place(struct pym_heap *heap, struct pym_order *order, struct pym_
 	if (idle != arena->is_idle) {
 		arena->is_idle = idle;
 		if (idle) {
+			arena->idle_since = jiffies;
 			list_add(&arena->idle, &order->idle);
 			order->nr_idle++;
 		} else {
@@ -139,7 +140,8 @@ bool pym_arena_place(struct pym_heap *heap, struct pym_order *order, struct pym_
 	}
 	if (!idle)
 		return false;
-	if (arena->present && (pym_gives_pools(heap) ||
+	/* What rests is for pym_heap_give_back(). */
+	if (arena->present && (pym_gives_pools(heap) || pym_isolates(heap) ||
 			       order->nr_idle <= pym_spare_arenas(order, arena->order)))
 		return false;
 	pym_order_given(order, hweight64(arena->present));
@@ -161,7 +163,7 @@ bool pym_arena_place(struct pym_heap *heap, struct pym_order *order, struct pym_
 struct pym_pool *pym_pool_take(struct pym_cache *cache, int nid, struct pym_spare_bits *spare)
 {
 	struct pym_heap *heap = cache->heap;
-	struct pym_order *order = READ_ONCE(*pym_order_of(heap, nid, cache->order));
+	struct pym_order *order = READ_ONCE(*pym_order_of(heap, cache->partition, nid, cache->order));
 	struct pym_arena *arena;
 	struct pym_pool *pool = NULL;
 	unsigned int n;
@@ -224,7 +226,7 @@ bool pym_pool_put(struct pym_pool *pool)
 {
 	struct pym_arena *arena = pool->arena;
 	struct pym_heap *heap = arena->heap;
-	struct pym_order *order = *pym_order_of(heap, arena->nid, arena->order);
+	struct pym_order *order = pym_arena_order(arena);
 	bool reap;
 
 	lockdep_assert_held(&pool->owner->lock);

@@ -3,6 +3,7 @@
  * Caches: the lifecycle of those with a name of their own and of the hidden ones
  * behind pym_malloc(), and what they hold.
  */
+#include <linux/random.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include "internal.h"
@@ -57,6 +58,11 @@ static void init_cache(struct pym_cache *cache, struct pym_heap *heap, size_t si
 {
 	pym_cache_init(cache, heap, size, align, ALIGN(size, align));
 	cache->is_class = is_class;
+	if (heap->flags & PYM_HEAP_RANDOM) {
+		cache->random = true;
+		cache->room = 2 * cache->capacity;
+		get_random_bytes(&cache->key, sizeof(cache->key));
+	}
 	allow_fronts(cache);
 }
 
@@ -136,6 +142,7 @@ struct pym_cache *pym_class_cache(struct pym_heap *heap, unsigned int class, gfp
 		return cache;
 	init_cache(cache, heap, size, pym_natural_align(size), true);
 	snprintf(cache->name, sizeof(cache->name), "size-%zu", size);
+	cache->partition = pym_isolates(heap) ? class : 0;
 	/* Who changes the switches waits for us, and finds the class. */
 	idx = pym_switches_lock();
 	pym_shadow_attach(cache, gfp);
@@ -155,6 +162,42 @@ static bool name_taken(struct pym_heap *heap, const char *name)
 	list_for_each_entry(cache, &heap->caches, node)
 		if (!strcmp(cache->name, name))
 			return true;
+	return false;
+}
+
+static bool has_arenas(struct pym_heap *heap, unsigned int partition)
+{
+	unsigned int i, n = pym_nr_nodes() * PYM_NR_ORDERS;
+	struct pym_order **order = &heap->order[partition * n];
+
+	for (i = 0; i < n; i++)
+		if (READ_ONCE(order[i]) && READ_ONCE(order[i]->nr_arenas))
+			return true;
+	return false;
+}
+
+/*
+ * Give a new cache a partition, if its heap isolates caches: one without arenas, for
+ * those that a cache has left behind are of its kind until they have gone back.
+ */
+static bool take_partition(struct pym_cache *cache)
+{
+	struct pym_heap *heap = cache->heap;
+	unsigned int i;
+
+	lockdep_assert_held(&pym_registry);
+	if (!pym_isolates(heap))
+		return true;
+	/* Below are those of the classes. */
+	for (i = PYM_NR_CLASSES; i < PYM_NR_PARTITIONS; i++) {
+		if (test_bit(i, heap->partitions) || has_arenas(heap, i))
+			continue;
+		__set_bit(i, heap->partitions);
+		cache->partition = i;
+		return true;
+	}
+	pr_err("cache %s: heap %s isolates its caches, and cannot have more than %d; destroy some and wait until their arenas have gone back\n",
+	       cache->name, heap->name, PYM_NR_PARTITIONS - PYM_NR_CLASSES);
 	return false;
 }
 
@@ -214,6 +257,11 @@ struct pym_cache *__pym_cache_create(const char *name, size_t size,
 	if (name_taken(heap, name)) {
 		mutex_unlock(&pym_registry);
 		pr_err("cache %s: heap %s has a cache of that name already\n", name, heap->name);
+		pym_meta_free(heap, cache, pym_cache_bytes());
+		return NULL;
+	}
+	if (!take_partition(cache)) {
+		mutex_unlock(&pym_registry);
 		pym_meta_free(heap, cache, pym_cache_bytes());
 		return NULL;
 	}
@@ -355,6 +403,7 @@ void pym_cache_destroy(struct pym_cache *cache)
 	}
 	list_del(&cache->node);
 	pym_cache_detach_pools(cache);
+	__clear_bit(cache->partition, cache->heap->partitions);
 	mutex_unlock(&pym_registry);
 	pym_heap_reap(cache->heap);
 	pym_cache_release(cache);

@@ -86,6 +86,16 @@ static bool tick_order(struct pym_heap *heap, struct pym_order *order, unsigned 
 	return more;
 }
 
+/* Free pools of heap->order[@i] that stay. Of a cache that is gone, none do. */
+static unsigned int kept_of(const struct pym_heap *heap, unsigned int i)
+{
+	unsigned int partition = i / (pym_nr_nodes() * PYM_NR_ORDERS);
+
+	if (partition >= PYM_NR_CLASSES && !test_bit(partition, heap->partitions))
+		return 0;
+	return pym_kept_pools(i % PYM_NR_ORDERS);
+}
+
 static void tick(struct work_struct *work)
 {
 	struct pym_heap *heap = container_of(to_delayed_work(work), struct pym_heap, tick);
@@ -104,11 +114,10 @@ static void tick(struct work_struct *work)
 	mutex_lock(&heap->reclaim);
 	if (!heap->dying) {
 		pressed = xchg(&heap->pressed, false);
-		for (i = 0; i < pym_nr_orders(); i++) {
+		for (i = 0; i < pym_nr_orders(heap->flags); i++) {
 			order = READ_ONCE(heap->order[i]);
 			if (order)
-				more |= tick_order(heap, order, pressed ? 0 :
-						   pym_kept_pools(i % PYM_NR_ORDERS));
+				more |= tick_order(heap, order, pressed ? 0 : kept_of(heap, i));
 		}
 		pym_heap_reap_now(heap);
 		if (more)

@@ -16,10 +16,10 @@
 #define ARENA_SHARE		8
 
 /* The order's descriptor, made on first use. Returns it or ERR_PTR(). */
-static struct pym_order *get_pool_order(struct pym_heap *heap, unsigned int nr, int nid,
-					gfp_t gfp)
+static struct pym_order *get_pool_order(struct pym_heap *heap, unsigned int partition,
+					unsigned int nr, int nid, gfp_t gfp)
 {
-	struct pym_order **slot = pym_order_of(heap, nid, nr);
+	struct pym_order **slot = pym_order_of(heap, partition, nid, nr);
 	struct pym_order *order = READ_ONCE(*slot);
 
 	if (order)
@@ -30,6 +30,7 @@ static struct pym_order *get_pool_order(struct pym_heap *heap, unsigned int nr, 
 	INIT_LIST_HEAD(&order->holes);
 	INIT_LIST_HEAD(&order->idle);
 	order->nid = nid;
+	order->partition = partition;
 	if (cmpxchg(slot, NULL, order))
 		pym_meta_free(heap, order, sizeof(*order));
 	return READ_ONCE(*slot);
@@ -78,6 +79,7 @@ static void insert_arena(struct pym_heap *heap, struct pym_order *order, struct 
 {
 	lockdep_assert_held(&heap->lock);
 	arena->nid = order->nid;
+	arena->partition = order->partition;
 	arena->id = heap->next_id++;
 	list_add_tail_rcu(&arena->all, &heap->arenas);
 	heap->nr_arenas++;
@@ -283,13 +285,14 @@ static unsigned int next_arena(const struct pym_order *order, unsigned int nr)
 }
 
 /* Obtain pools on one node. Returns 0 or an error. */
-static int grow_node(struct pym_heap *heap, unsigned int nr, gfp_t gfp, int nid)
+static int grow_node(struct pym_heap *heap, unsigned int partition, unsigned int nr, gfp_t gfp,
+		     int nid)
 {
 	gfp_t first = opportunistic(heap, gfp);
 	struct pym_order *order;
 	unsigned int npools;
 
-	order = get_pool_order(heap, nr, nid, gfp);
+	order = get_pool_order(heap, partition, nr, nid, gfp);
 	if (IS_ERR(order))
 		return PTR_ERR(order);
 	npools = next_arena(order, nr);
@@ -310,6 +313,7 @@ static int grow_node(struct pym_heap *heap, unsigned int nr, gfp_t gfp, int nid)
 /**
  * pym_heap_grow() - obtain at least one free pool
  * @heap: the heap
+ * @partition: of the cache that wants it
  * @nr: page order of the pool
  * @gfp: what the request allows
  * @nid: on which node
@@ -320,7 +324,8 @@ static int grow_node(struct pym_heap *heap, unsigned int nr, gfp_t gfp, int nid)
  * Return: 0, -EWOULDBLOCK if the context forbids it, -EDQUOT if the limit does,
  * or -ENOMEM.
  */
-int pym_heap_grow(struct pym_heap *heap, unsigned int nr, gfp_t gfp, int nid)
+int pym_heap_grow(struct pym_heap *heap, unsigned int partition, unsigned int nr, gfp_t gfp,
+		  int nid)
 {
 	unsigned long flags;
 	int err;
@@ -331,11 +336,11 @@ int pym_heap_grow(struct pym_heap *heap, unsigned int nr, gfp_t gfp, int nid)
 		raw_spin_unlock_irqrestore(&heap->lock, flags);
 		return -EWOULDBLOCK;
 	}
-	err = grow_node(heap, nr, gfp, nid);
+	err = grow_node(heap, partition, nr, gfp, nid);
 	if (!err)
 		pym_decay_arm(heap);
 	/* Pools of other orders may be what fills the heap. */
 	if (err == -EDQUOT && pym_heap_trim(heap))
-		err = grow_node(heap, nr, gfp, nid);
+		err = grow_node(heap, partition, nr, gfp, nid);
 	return err;
 }

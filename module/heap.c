@@ -22,6 +22,7 @@ const struct pym_observer *pym_observer;
 /* A heap that pools less than this is not worth its name. */
 #define SMALL_MAX_MIN	64
 
+#define HEAP_FLAGS	(PYM_HEAP_NO_FRONTS | PYM_HEAP_RANDOM | PYM_HEAP_ISOLATE)
 #define PROVIDER_FLAGS	(PYM_PROVIDER_ATOMIC | PYM_PROVIDER_SPLIT | PYM_PROVIDER_ZEROED)
 
 /**
@@ -90,8 +91,10 @@ static const char *heap_args_error(const struct pym_heap_args *args)
 {
 	const struct pym_provider_ops *provider = args->provider;
 
-	if (args->flags & ~PYM_HEAP_NO_FRONTS)
+	if (args->flags & ~HEAP_FLAGS)
 		return "unknown flags";
+	if (args->isolate_ms && !(args->flags & PYM_HEAP_ISOLATE))
+		return "isolate_ms without PYM_HEAP_ISOLATE";
 	if (!small_max_ok(args->small_max))
 		return "small_max is not a multiple of 8 in " __stringify(SMALL_MAX_MIN) ".."
 		       __stringify(PYM_SMALL_MAX);
@@ -119,10 +122,10 @@ struct pym_heap *__pym_heap_create(const char *name, const struct pym_heap_args 
 				   struct module *module)
 {
 	static const struct pym_heap_args defaults;
-	size_t self = kmalloc_size_roundup(pym_heap_bytes());
 	struct pym_heap *heap;
 	const char *error;
 	unsigned int i;
+	size_t self;
 
 	args = args ?: &defaults;
 	if (!pym_name_ok("heap", name))
@@ -132,6 +135,7 @@ struct pym_heap *__pym_heap_create(const char *name, const struct pym_heap_args 
 		pr_err("heap %s: %s\n", name, error);
 		return NULL;
 	}
+	self = kmalloc_size_roundup(pym_heap_bytes(args->flags));
 	if (args->limit_bytes && args->limit_bytes < self) {
 		pr_err("heap %s: limit of %zu bytes is below the %zu that the heap itself needs\n",
 		       name, args->limit_bytes, self);
@@ -144,6 +148,7 @@ struct pym_heap *__pym_heap_create(const char *name, const struct pym_heap_args 
 	heap->provider = args->provider ?: &pym_provider_pages;
 	heap->provider_ctx = args->provider_ctx;
 	heap->flags = args->flags;
+	heap->isolate_ms = args->isolate_ms;
 	heap->module = module;
 	heap->small_max = args->small_max ?: PYM_SMALL_MAX;
 	heap->limit = args->limit_bytes;
@@ -224,7 +229,7 @@ static void destroy_heap(struct pym_heap *heap)
 	release_everything(heap);
 	visit_caches(heap, pym_cache_release);
 	pym_heap_exit_arenas(heap);
-	WARN_ON(heap->acct.held != kmalloc_size_roundup(pym_heap_bytes()));
+	WARN_ON(heap->acct.held != kmalloc_size_roundup(pym_heap_bytes(heap->flags)));
 	/* A bad free may be looking at it through a descriptor. */
 	pym_heap_bury(heap);
 }

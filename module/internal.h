@@ -152,6 +152,7 @@
  *	arena-spare	at most pym_spare_arenas() wholly free arenas per order, where
  *			pools cannot go back alone
  *	order-low	low <= free
+ *	arena-partition	a cache's pools are in arenas of its partition
  *	lookup		first and last byte of every pool lead to it, and the
  *			bytes around it do not
  *	cache-count	the cache's pools, live and carved are sums over its pools
@@ -495,10 +496,10 @@ bool pym_arena_place(struct pym_heap *heap, struct pym_order *order, struct pym_
 void pym_arena_retire(struct pym_heap *heap, struct pym_order *order,
 		      struct pym_arena *arena);
 void pym_arena_free_rcu(struct rcu_head *rcu);
-/* Can free pools go back alone? */
+/* Can free pools go back alone? Those of an isolated cache rest together. */
 static inline bool pym_can_split(const struct pym_heap *heap)
 {
-	return heap->provider->flags & PYM_PROVIDER_SPLIT;
+	return heap->provider->flags & PYM_PROVIDER_SPLIT && !pym_isolates(heap);
 }
 
 extern unsigned int pym_decay_ms;
@@ -554,7 +555,8 @@ size_t pym_heap_reap_now(struct pym_heap *heap);
 
 /* --------------------------------------------------------------- grow.c -- */
 
-int pym_heap_grow(struct pym_heap *heap, unsigned int order, gfp_t gfp, int nid);
+int pym_heap_grow(struct pym_heap *heap, unsigned int partition, unsigned int order, gfp_t gfp,
+		  int nid);
 
 /* -------------------------------------------------------------- decay.c -- */
 

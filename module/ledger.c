@@ -79,7 +79,7 @@ static void add_arenas(struct pym_heap *heap, struct pym_heap_stats *stats)
 	size_t size;
 
 	lockdep_assert_held(&heap->lock);
-	for (i = 0; i < pym_nr_orders(); i++) {
+	for (i = 0; i < pym_nr_orders(heap->flags); i++) {
 		struct pym_order *order = heap->order[i];
 
 		if (!order)

@@ -3,6 +3,7 @@
  * Blocks inside one pool. Knows no arena, takes no lock: every function here is
  * called with the lock of the pool's owner held.
  */
+#include <linux/prandom.h>
 #include "internal.h"
 
 /**
@@ -17,7 +18,8 @@ void pym_pool_assign(struct pym_pool *pool, struct pym_cache *cache)
 	lockdep_assert_held(&cache->lock);
 	bitmap_zero(pym_pool_bits(pool), cache->room);
 	pool->live = 0;
-	pool->carved = 0;
+	pool->carved = cache->random ? cache->capacity : 0;
+	cache->carved += pool->carved;
 	WRITE_ONCE(pool->owner, cache);
 }
 
@@ -46,6 +48,52 @@ static unsigned int pop_used(struct pym_pool *pool, struct pym_cache *cache, voi
 	return done;
 }
 
+/* Has a slot of a random cache's pool been handed out before? */
+static bool was_used(struct pym_pool *pool, const struct pym_cache *cache, unsigned int slot)
+{
+	return test_bit(cache->capacity + slot, pym_pool_bits(pool));
+}
+
+static unsigned long mark_of(struct pym_pool *pool, const struct pym_cache *cache,
+			     unsigned int slot)
+{
+	if (__test_and_set_bit(cache->capacity + slot, pym_pool_bits(pool)))
+		return 0;
+	return PYM_CARVED | (pool->zeroed ? PYM_ZERO : 0);
+}
+
+/*
+ * Hand out any slots, in any order. All of the pool counts as carved, so that each free
+ * slot may be next; in as many bits again, behind those of the live slots, are those that
+ * have been handed out. Every choice of @n free slots is as likely as any other (Knuth,
+ * The Art of Computer Programming, 3.4.2, algorithm S), and so is every order of them
+ * (algorithm P). A generator that is not cryptographic draws for one call, from a seed
+ * that is: what one call gave does not tell what the next one will.
+ */
+static unsigned int pop_random(struct pym_pool *pool, struct pym_cache *cache, void **marked,
+			       unsigned int n)
+{
+	unsigned long *bits = pym_pool_bits(pool);
+	unsigned int left = cache->capacity - pool->live, done = 0, slot, i;
+	struct rnd_state rnd;
+
+	n = min(n, left);
+	prandom_seed_state(&rnd, siphash_1u64(cache->draws++, &cache->key));
+	for_each_clear_bit(slot, bits, cache->capacity) {
+		if (done == n)
+			break;
+		if (reciprocal_scale(prandom_u32_state(&rnd), left--) >= n - done)
+			continue;
+		__set_bit(slot, bits);
+		marked[done++] = pool->base + (size_t)slot * cache->stride +
+				 mark_of(pool, cache, slot);
+	}
+	for (i = done; i > 1; i--)
+		swap(marked[i - 1], marked[reciprocal_scale(prandom_u32_state(&rnd), i)]);
+	pool->live += done;
+	return done;
+}
+
 /**
  * pym_pool_pop() - hand out blocks of a pool
  * @pool: a pool of @cache
@@ -54,7 +102,8 @@ static unsigned int pop_used(struct pym_pool *pool, struct pym_cache *cache, voi
  * @n: how many at most
  *
  * The lowest slots that were used before, then the next virgin ones: memory that
- * was never needed is never touched. The caller keeps state and lists.
+ * was never needed is never touched. Or any, if the cache is random. The caller keeps
+ * state and lists.
  *
  * Context: cache->lock.
  * Return: how many.
@@ -66,6 +115,8 @@ unsigned int pym_pool_pop(struct pym_pool *pool, struct pym_cache *cache, void *
 	unsigned int done, marks, virgin;
 
 	lockdep_assert_held(&cache->lock);
+	if (unlikely(cache->random))
+		return pop_random(pool, cache, marked, n);
 	done = pop_used(pool, cache, marked, min_t(unsigned int, n, pool->carved - pool->live));
 	virgin = min_t(unsigned int, n - done, cache->capacity - pool->carved);
 	if (virgin) {
@@ -109,7 +160,7 @@ enum pym_slot pym_pool_slot(struct pym_pool *pool, const struct pym_cache *cache
 	*slot = pym_offset_to_slot(offset, cache->recip);
 	if (*slot >= cache->capacity || (size_t)*slot * cache->stride != offset)
 		return PYM_SLOT_INTERIOR;
-	if (*slot >= pool->carved)
+	if (*slot >= pool->carved || (cache->random && !was_used(pool, cache, *slot)))
 		return PYM_SLOT_VIRGIN;
 	if (!test_bit(*slot, pym_pool_bits(pool)))
 		return PYM_SLOT_FREE;

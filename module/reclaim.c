@@ -171,6 +171,26 @@ static struct pym_arena *pick_idle(struct pym_order *order, unsigned int n, bool
 	return NULL;
 }
 
+/*
+ * The same in a heap that isolates: the arena that has been idle for longest, if that is
+ * long enough. Those that became idle before are behind those that did so later.
+ */
+static struct pym_arena *pick_rested(const struct pym_heap *heap, struct pym_order *order,
+				     unsigned int n, bool virgin)
+{
+	struct pym_arena *arena;
+	unsigned int pools;
+
+	if (list_empty(&order->idle))
+		return NULL;
+	arena = list_last_entry(&order->idle, struct pym_arena, idle);
+	pools = hweight64(free_pools(arena, virgin));
+	if (!pools || pools > n ||
+	    time_before(jiffies, arena->idle_since + msecs_to_jiffies(heap->isolate_ms)))
+		return NULL;
+	return arena;
+}
+
 /* The arena with the most free pools, of which one may go; or NULL. */
 static struct pym_arena *pick_sparse(struct pym_order *order, bool virgin)
 {
@@ -196,7 +216,8 @@ static struct pym_arena *pick_sparse(struct pym_order *order, bool virgin)
  * @n: how many pools at most
  *
  * Context: heap->lock.
- * Return: false if what is free is in arenas that must stay whole, and do.
+ * Return: false if what is free is in arenas that must stay whole, and do. What only
+ * has to wait for a while can be given back.
  */
 bool pym_heap_can_give(const struct pym_heap *heap, struct pym_order *order, unsigned int n)
 {
@@ -227,7 +248,8 @@ size_t pym_heap_give_back(struct pym_heap *heap, struct pym_order *order, unsign
 
 	while (n) {
 		raw_spin_lock_irqsave(&heap->lock, flags);
-		arena = pick_idle(order, n, virgin);
+		arena = pym_isolates(heap) ? pick_rested(heap, order, n, virgin) :
+					     pick_idle(order, n, virgin);
 		if (arena) {
 			n -= hweight64(free_pools(arena, virgin));
 			pym_arena_retire(heap, order, arena);
@@ -253,7 +275,7 @@ static bool has_excess(struct pym_heap *heap)
 
 	if (!pym_gives_pools(heap))
 		return false;
-	for (i = 0; i < pym_nr_orders(); i++) {
+	for (i = 0; i < pym_nr_orders(heap->flags); i++) {
 		order = READ_ONCE(heap->order[i]);
 		if (order && pym_order_excess(order))
 			return true;
@@ -282,7 +304,7 @@ static void give_excess(struct pym_heap *heap)
 	struct pym_order *order;
 	unsigned int i;
 
-	for (i = 0; i < pym_nr_orders(); i++) {
+	for (i = 0; i < pym_nr_orders(heap->flags); i++) {
 		order = READ_ONCE(heap->order[i]);
 		if (order && pym_order_excess(order))
 			pym_heap_give_back(heap, order, take_excess(heap, order), false);
@@ -340,7 +362,7 @@ size_t pym_heap_trim(struct pym_heap *heap)
 	unsigned int i;
 	size_t bytes = 0;
 
-	for (i = 0; i < pym_nr_orders(); i++) {
+	for (i = 0; i < pym_nr_orders(heap->flags); i++) {
 		order = READ_ONCE(heap->order[i]);
 		if (order)
 			bytes += pym_heap_give_back(heap, order, UINT_MAX, true);
@@ -364,8 +386,7 @@ void pym_heap_retire_arenas(struct pym_heap *heap)
 		raw_spin_lock_irqsave(&heap->lock, flags);
 		arena = list_first_entry_or_null(&heap->arenas, struct pym_arena, all);
 		if (arena)
-			pym_arena_retire(heap, *pym_order_of(heap, arena->nid, arena->order),
-					 arena);
+			pym_arena_retire(heap, pym_arena_order(arena), arena);
 		raw_spin_unlock_irqrestore(&heap->lock, flags);
 	} while (arena);
 }
@@ -404,6 +425,6 @@ void pym_heap_exit_arenas(struct pym_heap *heap)
 
 	pym_decay_exit_heap(heap);
 	cancel_work_sync(&heap->reap_work);
-	for (i = 0; i < pym_nr_orders(); i++)
+	for (i = 0; i < pym_nr_orders(heap->flags); i++)
 		pym_meta_free(heap, heap->order[i], sizeof(*heap->order[i]));
 }

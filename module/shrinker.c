@@ -14,7 +14,7 @@ static unsigned long free_pages_of(const struct pym_heap *heap)
 	unsigned long pages = 0;
 	unsigned int i;
 
-	for (i = 0; i < pym_nr_orders(); i++) {
+	for (i = 0; i < pym_nr_orders(heap->flags); i++) {
 		const struct pym_order *order = READ_ONCE(heap->order[i]);
 
 		if (order)

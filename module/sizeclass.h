@@ -39,6 +39,10 @@
 #define PYM_NR_CLASSES \
 	(PYM_NR_FINE + PYM_POOL_MIN_BLOCKS * ilog2(PYM_SMALL_MAX / PYM_FINE_MAX))
 
+/* Caches of a heap that isolates them: its classes, and those with names. */
+#define PYM_NR_PARTITIONS	256	/* what PYM_HEAP_ISOLATE promises */
+static_assert(PYM_NR_CLASSES < PYM_NR_PARTITIONS);
+
 /* Bytes that the classes after PYM_FINE_MAX << n divide. */
 #define PYM_CLASS_POOL(n)	((size_t)2 * PYM_POOL_MIN_BLOCKS * PYM_FINE_MAX << (n))
 

@@ -87,6 +87,7 @@ static struct pym_cache *make_shadow(struct pym_cache *cache, const struct pym_s
 		return s;
 	pym_cache_init(s, cache->heap, cache->size, cache->align, stride_of(cache, sw));
 	s->base = cache;
+	s->partition = cache->partition;
 	s->is_class = cache->is_class;
 	s->typesafe = cache->typesafe;
 	s->ctor = cache->ctor;

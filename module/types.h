@@ -19,6 +19,7 @@
 #include <linux/preempt.h>
 #include <linux/rbtree.h>
 #include <linux/rcupdate.h>
+#include <linux/siphash.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
 #include <pymalloc/pymalloc.h>
@@ -83,10 +84,12 @@ struct pym_arena {
 	u32 metadata;			/* bytes charged for descriptors and index */
 	u32 id;				/* constant: counts up within the heap */
 	s16 nid;			/* constant: node it was asked of */
+	u16 partition;			/* constant: of the caches it serves */
 	u8 npools;			/* constant */
 	u8 order;			/* constant */
 	u8 in_bucket;			/* hweight64(free) when last placed */
 	bool is_idle;			/* no pool in use, none reserved */
+	unsigned long idle_since;	/* jiffies */
 	bool splitting;			/* the provider is splitting the chunk */
 	bool retired;			/* off all lists, on its way to the provider */
 	struct rcu_head rcu;
@@ -98,7 +101,8 @@ struct pym_order {
 	struct hlist_head bucket[PYM_ARENA_MAX_POOLS + 1]; /* by free pools; [0] unused */
 	struct list_head holes;		/* arenas with an ABSENT pool to fill */
 	struct list_head idle;		/* arenas with no pool in use */
-	int nid;			/* constant */
+	int nid;			/* constant, as is partition */
+	unsigned int partition;
 	unsigned int nr_arenas;
 	unsigned int nr_idle;
 	unsigned long holes_total;	/* ABSENT pools not reserved: sum over holes */
@@ -169,13 +173,17 @@ struct pym_cache {
 	u16 capacity;
 	u16 front_cap;			/* 0: the heap does without fronts */
 	u8 order;
+	u16 partition;			/* its arenas serve no other, if the heap isolates */
+	bool random;			/* pools hand out any slot; PYM_HEAP_RANDOM */
 	bool is_class;			/* hidden, behind pym_malloc() */
 	bool indexed;			/* its pages carry no key: slow lookup */
 	bool typesafe;			/* PYM_CACHE_TYPESAFE_BY_RCU */
 	struct pym_heap *heap;
 	u64 recip;
 	void (*ctor)(void *block);
-	u32 room;			/* bits it needs with each pool: live slots, records */
+	u32 room;			/* bits it needs with each pool: see pool.c, shadow.h */
+	siphash_key_t key;		/* of what pop_random() draws */
+	u64 draws;			/* how often it has; guarded by lock */
 	u32 lead;			/* bytes of a slot before its block; shadows only */
 	struct pym_cache *base;		/* NULL, or the cache that this is a shadow of */
 	struct pym_watch *watch;	/* what it looks after; shadows only */
@@ -255,6 +263,7 @@ struct pym_heap {
 	struct pym_provider_ops lost;	/* in place of one whose module is gone */
 	void *provider_ctx;
 	unsigned int flags;		/* PYM_HEAP_* */
+	unsigned int isolate_ms;	/* an idle arena goes back after that, not before */
 	unsigned int small_max;		/* larger requests pass through */
 	void (*on_limit)(struct pym_heap *heap, size_t wanted, void *ctx);
 	void *on_limit_ctx;
@@ -295,7 +304,10 @@ struct pym_heap {
 	struct pym_switches switches;	/* for caches to come; SRCU, see switch.c */
 	char name[PYM_NAME_MAX];
 
-	/* By node and page order, see pym_order_of(); each set once, by cmpxchg. */
+	/* Of a heap that isolates, see pym_partition_take(); guarded by pym_registry. */
+	DECLARE_BITMAP(partitions, PYM_NR_PARTITIONS);
+
+	/* By partition, node, page order, see pym_order_of(); each set once, by cmpxchg. */
 	struct pym_order *order[];
 };
 
@@ -305,15 +317,30 @@ static inline unsigned int pym_nr_nodes(void)
 	return nr_node_ids;
 }
 
-/* Entries of heap->order. */
-static inline unsigned int pym_nr_orders(void)
+/* Does an arena serve one cache alone? Else all caches are of partition 0. */
+static inline bool pym_isolates(const struct pym_heap *heap)
 {
-	return pym_nr_nodes() * PYM_NR_ORDERS;
+	return heap->flags & PYM_HEAP_ISOLATE;
 }
 
-static inline struct pym_order **pym_order_of(struct pym_heap *heap, int nid, unsigned int order)
+/* Entries of heap->order. */
+static inline unsigned int pym_nr_orders(unsigned int heap_flags)
 {
-	return &heap->order[nid * PYM_NR_ORDERS + order];
+	unsigned int partitions = heap_flags & PYM_HEAP_ISOLATE ? PYM_NR_PARTITIONS : 1;
+
+	return partitions * pym_nr_nodes() * PYM_NR_ORDERS;
+}
+
+static inline struct pym_order **pym_order_of(struct pym_heap *heap, unsigned int partition,
+					      int nid, unsigned int order)
+{
+	return &heap->order[(partition * pym_nr_nodes() + nid) * PYM_NR_ORDERS + order];
+}
+
+/* The order that an arena belongs to. */
+static inline struct pym_order *pym_arena_order(const struct pym_arena *arena)
+{
+	return *pym_order_of(arena->heap, arena->partition, arena->nid, arena->order);
 }
 
 static inline size_t pym_cache_bytes(void)
@@ -321,9 +348,9 @@ static inline size_t pym_cache_bytes(void)
 	return struct_size_t(struct pym_cache, node_of, pym_nr_nodes());
 }
 
-static inline size_t pym_heap_bytes(void)
+static inline size_t pym_heap_bytes(unsigned int heap_flags)
 {
-	return struct_size_t(struct pym_heap, order, pym_nr_orders());
+	return struct_size_t(struct pym_heap, order, pym_nr_orders(heap_flags));
 }
 
 static_assert(!offsetof(struct pym_heap, head));

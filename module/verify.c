@@ -58,6 +58,18 @@ static bool pages_name(const struct pym_pool *pool, const struct pym_cache *owne
 	return true;
 }
 
+/* Is each live slot one that has been handed out? */
+static bool all_handed_out(struct pym_pool *pool, const struct pym_cache *cache)
+{
+	unsigned long *bits = pym_pool_bits(pool);
+	unsigned int slot;
+
+	for_each_set_bit(slot, bits, cache->capacity)
+		if (!test_bit(cache->capacity + slot, bits))
+			return false;
+	return true;
+}
+
 /* What is wrong with an owned pool, or NULL. Sets @invariant to its name. */
 static const char *check_owned(struct pym_pool *pool, struct pym_cache *cache,
 			       const char **invariant)
@@ -72,6 +84,8 @@ static const char *check_owned(struct pym_pool *pool, struct pym_cache *cache,
 		return "live <= carved <= capacity does not hold";
 	if (bitmap_weight(bits, pool->carved) != pool->live)
 		return "bits set are not the live blocks";
+	if (cache->random && !all_handed_out(pool, cache))
+		return "a live block was never handed out";
 	if (find_next_bit(bits, cache->capacity, pool->carved) < cache->capacity)
 		return "a virgin block is marked live";
 	if (pool->state == PYM_POOL_USED) {
@@ -203,7 +217,7 @@ static const char *check_arena(struct pym_heap *heap, struct pym_order *order,
 static void walk_arena(struct walk *w, struct pym_arena *arena)
 {
 	struct pym_heap *heap = w->heap;
-	struct pym_order *order = *pym_order_of(heap, arena->nid, arena->order);
+	struct pym_order *order = pym_arena_order(arena);
 	const char *invariant, *what;
 	unsigned long flags;
 	unsigned int i;
@@ -231,9 +245,18 @@ static void walk_arena(struct walk *w, struct pym_arena *arena)
 		struct pym_cache *owner = READ_ONCE(pool->owner);
 
 		/* A free pool may be given back at any time, one in use is not. */
-		if (owner)
-			walk_owned(w, pool, owner);
+		if (!owner)
+			continue;
+		if (owner->partition != arena->partition)
+			broken(w, "arena-partition", "arena %u: pool %u is of another cache",
+			       arena->id, i);
+		walk_owned(w, pool, owner);
 	}
+}
+
+static unsigned int node_of_order(unsigned int nr)
+{
+	return nr / PYM_NR_ORDERS % pym_nr_nodes();
 }
 
 static void check_buckets(struct walk *w, unsigned int nr)
@@ -251,17 +274,17 @@ static void check_buckets(struct walk *w, unsigned int nr)
 		bad |= test_bit(n, order->mask) != !!first;
 		bad |= first && hweight64(hlist_entry(first, struct pym_arena, bucket)->free) != n;
 	}
-	idle = !pym_can_split(heap) &&
+	idle = !pym_can_split(heap) && !pym_isolates(heap) &&
 	       order->nr_idle > pym_spare_arenas(order, nr % PYM_NR_ORDERS);
 	low = order->low > order->free;
 	raw_spin_unlock_irqrestore(&heap->lock, flags);
 	if (low)
 		broken(w, "order-low", "node %u, order %u: fewer are free than ever were",
-		       nr / PYM_NR_ORDERS, nr % PYM_NR_ORDERS);
+		       node_of_order(nr), nr % PYM_NR_ORDERS);
 	if (bad || idle)
 		broken(w, idle ? "arena-spare" : "arena-order",
 		       "node %u, order %u: buckets, their bits or the spare arenas are wrong",
-		       nr / PYM_NR_ORDERS, nr % PYM_NR_ORDERS);
+		       node_of_order(nr), nr % PYM_NR_ORDERS);
 }
 
 /* ------------------------------------------------------------------ sums -- */
@@ -282,7 +305,7 @@ static void check_order_sums(struct walk *w, unsigned int nr, u64 moves)
 	if (bad)
 		broken(w, "heap-count",
 		       "node %u, order %u: arenas %u/%lu, present %lu/%lu, free %lu/%lu, virgin %lu/%lu, idle %u/%lu, holes %lu/%lu (counter/sum)",
-		       nr / PYM_NR_ORDERS, nr % PYM_NR_ORDERS, order->nr_arenas,
+		       node_of_order(nr), nr % PYM_NR_ORDERS, order->nr_arenas,
 		       order->seen.arenas, order->present, order->seen.present, order->free,
 		       order->seen.free, order->virgin, order->seen.virgin, order->nr_idle,
 		       order->seen.idle, order->holes_total, order->seen.holes);
@@ -382,7 +405,7 @@ static void begin_orders(struct pym_heap *heap)
 {
 	unsigned int i;
 
-	for (i = 0; i < pym_nr_orders(); i++) {
+	for (i = 0; i < pym_nr_orders(heap->flags); i++) {
 		struct pym_order *order = READ_ONCE(heap->order[i]);
 
 		if (order)
@@ -477,10 +500,10 @@ unsigned int pym_heap_verify(struct pym_heap *heap, pym_verify_fn fn, void *ctx)
 		walk_arena(&w, arena);
 	rcu_read_unlock();
 
-	for (i = 0; i < pym_nr_orders(); i++)
+	for (i = 0; i < pym_nr_orders(heap->flags); i++)
 		if (READ_ONCE(heap->order[i]))
 			check_buckets(&w, i);
-	for (i = 0; i < pym_nr_orders(); i++)
+	for (i = 0; i < pym_nr_orders(heap->flags); i++)
 		if (READ_ONCE(heap->order[i]))
 			check_order_sums(&w, i, moves);
 	if (moves == read_moves(heap))

@@ -131,12 +131,36 @@ extern const struct pym_provider_ops pym_provider_vmalloc;
 #define PYM_HEAP_NO_FRONTS	BIT(0)
 
 /**
+ * PYM_HEAP_RANDOM - hand out the free blocks of a pool in random order
+ *
+ * So nobody can tell which blocks will be neighbours. What was freed last on a CPU is
+ * still what is allocated next there, and a cache that is looked after by switches in
+ * debugfs goes by ascending addresses meanwhile. Pools are counted as used throughout
+ * from their first block on: nothing of them is virgin. Costs some instructions when a
+ * front is refilled, nothing else.
+ */
+#define PYM_HEAP_RANDOM		BIT(1)
+
+/**
+ * PYM_HEAP_ISOLATE - an arena serves one cache, or one size class, alone
+ *
+ * So an address is never a block of one cache now and of another a moment later. When
+ * the last block of an arena has been freed, the arena rests for isolate_ms at least
+ * before its pages may become anybody else's; not even pym_heap_shrink(), the limit or
+ * a system without memory shortens that. Destroying or resetting the heap does. Arenas
+ * stay whole, so that pages come back later and fewer of them, and each cache has an
+ * arena at least. A heap of this kind can have 176 caches.
+ */
+#define PYM_HEAP_ISOLATE	BIT(2)
+
+/**
  * struct pym_heap_args - how to make a heap; zero means the default everywhere
  * @provider: page provider; NULL for &pym_provider_pages
  * @provider_ctx: first argument of the provider's functions
  * @limit_bytes: hard limit on bytes held: pools, metadata and pass-through;
  *	0 for none
  * @flags: PYM_HEAP_* bits
+ * @isolate_ms: milliseconds that an idle arena rests, with PYM_HEAP_ISOLATE only
  * @small_max: largest pym_malloc() request served from pools, a multiple of 8 in
  *	64..PYM_SMALL_MAX; 0 for PYM_SMALL_MAX. Above 512, pools take 8 or 16 KiB in one
  *	piece. CPython has 512
@@ -150,6 +174,7 @@ struct pym_heap_args {
 	void *provider_ctx;
 	size_t limit_bytes;
 	unsigned int flags;
+	unsigned int isolate_ms;
 	unsigned int small_max;
 	void (*on_limit)(struct pym_heap *heap, size_t wanted, void *ctx);
 	void *on_limit_ctx;

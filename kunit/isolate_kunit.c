@@ -64,7 +64,7 @@ static void caches_never_share(struct kunit *test)
 /* Without, they share the first arena there is. */
 static void caches_share_without(struct kunit *test)
 {
-	struct pymt_heap *th = pymt_heap(test);
+	struct pymt_heap *th = pymt_open(test, PYMT_SPLIT, NULL);
 	struct pym_cache *a = named(test, th, "a"), *b = named(test, th, "b");
 	void *from_a = pymt_take(test, a), *from_b = pymt_take(test, b);
 

@@ -81,11 +81,12 @@ static void through_fronts(struct kunit *test)
 {
 	struct pymt_heap *th = pymt_open(test, PYMT_PAGES | PYMT_FRONTS | PYMT_RANDOM, NULL);
 	struct pym_cache *cache = pymt_cache(test, th->heap, SIZE);
-	void *blocks[4 * PER_POOL];
+	const unsigned int n = 4 * PER_POOL;
+	void **blocks = pymt_array(test, n);
 
-	pymt_take_many(test, cache, blocks, ARRAY_SIZE(blocks));
-	KUNIT_EXPECT_LT(test, followers(blocks, ARRAY_SIZE(blocks)), ARRAY_SIZE(blocks) / 4);
-	pymt_give_many(cache, blocks, ARRAY_SIZE(blocks));
+	pymt_take_many(test, cache, blocks, n);
+	KUNIT_EXPECT_LT(test, followers(blocks, n), n / 4);
+	pymt_give_many(cache, blocks, n);
 	pymt_check(test, th);
 }
 

@@ -36,16 +36,16 @@ static void caches_never_share(struct kunit *test)
 {
 	struct pymt_heap *th = isolating(test, PYMT_SPLIT, 0);
 	struct pym_cache *a = named(test, th, "a"), *b = named(test, th, "b");
-	void *from_a[100], *from_b[100], *from_class[100];
+	void *from_a[40], *from_b[40], *from_class[40];
 	unsigned int i, k;
 
-	for (i = 0; i < 100; i++) {
+	for (i = 0; i < 40; i++) {
 		from_a[i] = pymt_take(test, a);
 		from_b[i] = pymt_take(test, b);
 		from_class[i] = pymt_malloc(test, th->heap, SIZE);
 	}
-	for (i = 0; i < 100; i++)
-		for (k = 0; k < 100; k++) {
+	for (i = 0; i < 40; i++)
+		for (k = 0; k < 40; k++) {
 			KUNIT_EXPECT_PTR_NE(test, arena_of(test, from_a[i]),
 					    arena_of(test, from_b[k]));
 			KUNIT_EXPECT_PTR_NE(test, arena_of(test, from_a[i]),
@@ -54,9 +54,9 @@ static void caches_never_share(struct kunit *test)
 					    arena_of(test, from_class[k]));
 		}
 	pymt_check(test, th);
-	pymt_give_many(a, from_a, 100);
-	pymt_give_many(b, from_b, 100);
-	for (i = 0; i < 100; i++)
+	pymt_give_many(a, from_a, 40);
+	pymt_give_many(b, from_b, 40);
+	for (i = 0; i < 40; i++)
 		pym_free(from_class[i]);
 	pymt_check(test, th);
 }

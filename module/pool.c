@@ -74,7 +74,7 @@ static unsigned int pop_random(struct pym_pool *pool, struct pym_cache *cache, v
 			       unsigned int n)
 {
 	unsigned long *bits = pym_pool_bits(pool);
-	unsigned int left = cache->capacity - pool->live, done = 0, slot, i;
+	unsigned int left = cache->capacity - pool->live, done = 0, slot, other, i;
 	struct rnd_state rnd;
 
 	n = min(n, left);
@@ -88,8 +88,10 @@ static unsigned int pop_random(struct pym_pool *pool, struct pym_cache *cache, v
 		marked[done++] = pool->base + (size_t)slot * cache->stride +
 				 mark_of(pool, cache, slot);
 	}
-	for (i = done; i > 1; i--)
-		swap(marked[i - 1], marked[reciprocal_scale(prandom_u32_state(&rnd), i)]);
+	for (i = done; i > 1; i--) {
+		other = reciprocal_scale(prandom_u32_state(&rnd), i);
+		swap(marked[i - 1], marked[other]);
+	}
 	pool->live += done;
 	return done;
 }

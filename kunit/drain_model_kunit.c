@@ -219,15 +219,21 @@ static struct model *new_model(struct kunit *test)
 	return m;
 }
 
+/* Until readers are done with all that waits for them. */
+static void wait_for_readers(struct model *m)
+{
+	while (atomic_read(&cache_of(m)->waiting)) {
+		pymt_tick(m->th);
+		msleep(20);
+	}
+}
+
 static void end_model(struct kunit *test, struct model *m)
 {
 	while (m->n)
 		give(m);
 	/* With what waits for readers: some frees, and then some pools. */
-	while (atomic_read(&cache_of(m)->waiting)) {
-		pymt_tick(m->th);
-		msleep(20);
-	}
+	wait_for_readers(m);
 	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache_of(m)).live, 0);
 	pymt_check(test, m->th);
 }
@@ -258,7 +264,10 @@ static void checked_at_every_step(struct kunit *test)
 	}
 	KUNIT_EXPECT_NULL_MSG(test, m->wrong, "%s, wave %u, %u live", m->wrong, wave, m->n);
 	KUNIT_EXPECT_GT_MSG(test, m->drained, 300, "blocks freed to pools that drain");
-	/* How often there is nothing that waits is a matter of time. */
+	/* How often nothing waited is a matter of time: now, at least. */
+	wait_for_readers(m);
+	compare(m);
+	KUNIT_EXPECT_NULL_MSG(test, m->wrong, "%s, at the end", m->wrong);
 	KUNIT_EXPECT_GT(test, m->waits, 0);
 	kunit_info(test, "%lu allocations, %lu frees to pools that drain\n", m->takes, m->drained);
 	end_model(test, m);

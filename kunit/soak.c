@@ -7,8 +7,8 @@
  *
  * There is a worker on each CPU, a timer that interrupts it and does the same, and a
  * ring through which they give blocks to each other, so that what was allocated on one
- * CPU is freed on another. There are two heaps, over pages and over vmalloc, each with
- * caches of several kinds.
+ * CPU is freed on another. There are heaps over pages and over vmalloc, and one that
+ * isolates its caches and hands out blocks in any order, each with caches of several kinds.
  *
  * "<name> <operations>" written to the parameter "turn" does so many, with progress
  * under that name in the log, and says when it has ended:
@@ -65,11 +65,14 @@ static const struct {
 static struct soak_heap {
 	const char *name;
 	const struct pym_provider_ops *provider;
+	unsigned int flags;
 	struct pym_heap *heap;
 	struct pym_cache *cache[NR_CACHES];
 } heaps[] = {
 	{ .name = "soak-pages", .provider = &pym_provider_pages },
 	{ .name = "soak-vmalloc", .provider = &pym_provider_vmalloc },
+	{ .name = "soak-isolated", .provider = &pym_provider_pages,
+	  .flags = PYM_HEAP_RANDOM | PYM_HEAP_ISOLATE },
 };
 
 /* A block, as its user knows it. Free entries have no address. */
@@ -226,7 +229,7 @@ static void allocate(struct actor *a, struct block *b)
 	} else {
 		new.size = kinds[new.origin].size;
 		new.p = below(a, 8) ? pym_cache_alloc(cache_of(&new), gfp) :
-				      pym_cache_alloc_node(cache_of(&new), gfp, NUMA_NO_NODE);
+			pym_cache_alloc_node(cache_of(&new), gfp, NUMA_NO_NODE);
 	}
 	a->operations++;
 	if (!new.p) {
@@ -372,7 +375,8 @@ static void short_lived_cache(struct actor *a)
 /* A heap that is emptied as a whole, and goes with what is in it. */
 static void short_lived_heap(struct actor *a)
 {
-	struct pym_heap_args args = { .provider = heaps[below(a, ARRAY_SIZE(heaps))].provider };
+	struct soak_heap *like = &heaps[below(a, ARRAY_SIZE(heaps))];
+	struct pym_heap_args args = { .provider = like->provider, .flags = like->flags };
 	struct pym_heap *heap = pym_heap_create("short-lived", &args);
 	unsigned int round, i;
 
@@ -627,7 +631,10 @@ static int create_heaps(void)
 	unsigned int i, k;
 
 	for (i = 0; i < ARRAY_SIZE(heaps); i++) {
-		struct pym_heap_args args = { .provider = heaps[i].provider };
+		struct pym_heap_args args = {
+			.provider = heaps[i].provider, .flags = heaps[i].flags,
+			.isolate_ms = heaps[i].flags & PYM_HEAP_ISOLATE ? 50 : 0,
+		};
 
 		heaps[i].heap = pym_heap_create(heaps[i].name, &args);
 		if (!heaps[i].heap)

@@ -64,6 +64,17 @@
  * free blocks. Ours must not be touched, so a bitmap takes its place, and
  * ascending addresses keep neighbours together.
  *
+ * A heap made with PYM_HEAP_RANDOM hands out any free slot instead: its pools count as
+ * carved from the first, and a second bitmap behind the first says which slots have been
+ * handed out, for constructors and for memory that is known to be zero. What is drawn is
+ * a set of slots for a whole refill, so that fronts pay nothing.
+ *
+ * One made with PYM_HEAP_ISOLATE has a set of orders for each cache, its partition, and
+ * with that arenas that serve no other. They stay whole, and an idle one is given back by
+ * nobody before it has been idle for isolate_ms: pick_rested(). Only the end of the heap,
+ * or its reset, does not ask. The partition of a cache that is gone is nobody's until its
+ * last arena has gone back.
+ *
  * 4. One allocation, one free
  * ---------------------------
  * pym_cache_alloc(), and pym_malloc() of a constant size, are compiled into their

@@ -4,9 +4,9 @@
  * the limit is never passed, and in flight until it is in its place.
  */
 #include <linux/gfp.h>
-#include <linux/kmemleak.h>
 #include <linux/slab.h>
 #include "internal.h"
+#include "kmemleak.h"
 
 /**
  * pym_charge() - reserve room under the heap's limit
@@ -159,8 +159,7 @@ void pym_meta_free(struct pym_heap *heap, const void *p, size_t size)
  * pym_pools_are_pages() - are the descriptors of so many pools whole pages
  * @npools: how many
  *
- * Then they come from the page allocator: what is freed to SLUB may stay with it. They
- * point to bitmaps, so kmemleak is told.
+ * Then they come from the page allocator: what is freed to SLUB may stay with it.
  *
  * Return: false if they are kmalloc()ed.
  */
@@ -195,11 +194,10 @@ struct pym_pool *pym_pools_alloc(unsigned int npools, gfp_t gfp)
 	size_t bytes = pym_pools_bytes(npools);
 	struct pym_pool *pools;
 
-	if (!pym_pools_are_pages(npools))
-		return kzalloc(bytes, gfp);
-	pools = (struct pym_pool *)__get_free_pages(gfp | __GFP_ZERO, get_order(bytes));
-	if (pools)
-		kmemleak_alloc(pools, bytes, 1, gfp);
+	if (pym_pools_are_pages(npools))
+		return (void *)__get_free_pages(gfp | __GFP_ZERO, get_order(bytes));
+	pools = kzalloc(bytes, gfp);
+	pym_kmemleak_ignore(pools);
 	return pools;
 }
 
@@ -216,6 +214,5 @@ void pym_pools_free(struct pym_pool *pools, unsigned int npools)
 		kfree(pools);
 		return;
 	}
-	kmemleak_free(pools);
 	free_pages((unsigned long)pools, get_order(pym_pools_bytes(npools)));
 }

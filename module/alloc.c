@@ -8,7 +8,7 @@
 #include <linux/string.h>
 #include "internal.h"
 #include "front.h"
-#include "kasan.h"
+#include "kmemleak.h"
 
 /* Is it known whether the caller may sleep? Not to the last step of a shutdown. */
 #define CAN_TELL	(IS_ENABLED(CONFIG_PREEMPT_COUNT) && system_state == SYSTEM_RUNNING)
@@ -50,6 +50,7 @@ static int get_spare_bits(struct pym_cache *cache, struct pym_spare_bits *spare,
 	bits = pym_meta_alloc(cache->heap, size, gfp);
 	if (IS_ERR(bits))
 		return PTR_ERR(bits);
+	pym_kmemleak_ignore(bits);
 	spare->bits = bits;
 	spare->cap = size * BITS_PER_BYTE;
 	return 0;
@@ -126,6 +127,7 @@ static void *prepare_block(struct pym_cache *cache, void *marked, gfp_t gfp)
 		clear_block(block, cache->clear);
 	else if (unlikely(cache->typesafe && !cache->ctor && gfp & __GFP_ZERO))
 		memset(block, 0, cache->size);
+	pym_kmemleak_alloc(block, cache->size, gfp);
 	return pym_kasan_hand_out(cache, block, cache->size);
 }
 
@@ -141,7 +143,7 @@ static void prepare_blocks(struct pym_cache *cache, void **marked, size_t n, gfp
 	unsigned int words = cache->clear;
 	size_t i;
 
-	if (PYM_KASAN || !few_words(words) || !want_init_on_alloc(gfp)) {
+	if (PYM_TOLD || !few_words(words) || !want_init_on_alloc(gfp)) {
 		for (i = 0; i < n; i++)
 			marked[i] = prepare_block(cache, marked[i], gfp);
 		return;
@@ -465,7 +467,7 @@ notrace void *pym_alloc_finish(struct pym_cache *cache, gfp_t gfp, void *marked,
 {
 	unsigned int n = cache->clear;
 
-	if (PYM_KASAN || unlikely(gfp & REFUSED_GFP) || unlikely(!few_words(n)))
+	if (PYM_TOLD || unlikely(gfp & REFUSED_GFP) || unlikely(!few_words(n)))
 		return finish_rare(cache, gfp, marked, ip);
 	if (unlikely(pym_marked(marked, PYM_ZERO)))
 		return pym_unmarked(marked);
@@ -492,7 +494,7 @@ size_t pym_cache_alloc_bulk(struct pym_cache *cache, gfp_t gfp, size_t n, void *
 	/* Nothing but what the front has, and may be cleared? */
 	if (likely(cache) && (!__pym_unfinished(gfp) || !(gfp & PYM_GFP_MORE))) {
 		done = pym_front_take(cache, blocks, n);
-		if (PYM_KASAN || want_init_on_alloc(0))
+		if (PYM_TOLD || want_init_on_alloc(0))
 			prepare_blocks(cache, blocks, done, gfp);
 		if (likely(done == n))
 			return n;
@@ -529,7 +531,7 @@ size_t pym_cache_alloc_bulk(struct pym_cache *cache, gfp_t gfp, size_t n, void *
 			done += got;
 		}
 		/* What the front gives has no marks without init_on_alloc. */
-		if (PYM_KASAN || got || want_init_on_alloc(gfp))
+		if (PYM_TOLD || got || want_init_on_alloc(gfp))
 			prepare_blocks(cache, blocks + first, done - first, gfp);
 		if (unlikely(got < want))
 			goto undo;

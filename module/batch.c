@@ -7,7 +7,7 @@
 #include <linux/string.h>
 #include "internal.h"
 #include "front.h"
-#include "kasan.h"
+#include "kmemleak.h"
 
 /* The list that a pool with this many blocks free belongs on. */
 static unsigned int fullness(const struct pym_cache *cache, const struct pym_pool *pool)
@@ -408,6 +408,7 @@ again:
 	if (state == PYM_SLOT_LIVE && !wipe) {
 		cache->frees++;
 		pym_kasan_free(cache, p);
+		pym_kmemleak_free(p);
 		reap = pym_pool_clear(pool, cache, slot);
 	}
 	raw_spin_unlock_irqrestore(&cache->lock, flags);

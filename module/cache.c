@@ -7,6 +7,7 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 #include "internal.h"
+#include "kmemleak.h"
 
 /**
  * pym_cache_init() - what a cache is from its sizes
@@ -293,6 +294,7 @@ static void detach_pools(struct pym_cache *cache)
 			cache->nr_full -= pool->state == PYM_POOL_FULL;
 			cache->live -= pool->live;
 			cache->carved -= pool->carved;
+			pym_kmemleak_lose_pool(pool, cache);
 			pym_pool_put(pool);
 		}
 		raw_spin_unlock_irqrestore(&cache->lock, flags);

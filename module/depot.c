@@ -9,7 +9,7 @@
 #include <linux/smp.h>
 #include "internal.h"
 #include "front.h"
-#include "kasan.h"
+#include "kmemleak.h"
 
 DEFINE_STATIC_KEY_FALSE(pym_many_nodes);
 
@@ -206,6 +206,7 @@ bool pym_front_send_home(struct pym_cache *cache, void *block, bool *reap)
 	ok = front->out < PYM_OUTBOX;
 	if (ok) {
 		pym_kasan_free(cache, block);
+		pym_kmemleak_free(block);
 		front->slot[cache->front_cap + ++front->out] = block;
 		front->frees++;
 	}

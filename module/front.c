@@ -109,10 +109,13 @@ void pym_front_create(struct pym_cache *cache, gfp_t gfp)
 		return;
 	gfp = pym_meta_gfp(gfp) | __GFP_NOWARN;
 	slots = kzalloc(depots_size(cache), gfp);
+	pym_kmemleak_ignore(slots);
 	if (slots)
 		fronts = __alloc_percpu_gfp(front_size(cache), SMP_CACHE_BYTES, gfp);
 	if (!fronts)
 		goto free;
+	/* What it finds there may be a user's again by now. */
+	kmemleak_free_percpu(fronts);
 	/* Closed, all of them: no slots. */
 	for_each_possible_cpu(cpu)
 		per_cpu_ptr(fronts, cpu)->busy = PYM_FRONT_IDLE;
@@ -333,13 +336,14 @@ unsigned int pym_front_give(struct pym_cache *cache, void **blocks, unsigned int
 {
 	struct pym_front __percpu *fronts = cache->head.front;
 	struct pym_front *front;
+	unsigned int i;
 	void **top;
 
 	/* What may fault comes first; a block in our hands stays what it is. */
 	n = simple_run(cache, blocks, n);
 	preempt_disable();
 	front = this_cpu_ptr(fronts);
-	if (!front_claim(front)) {
+	if (!pym_kmemleak_can_free() || !front_claim(front)) {
 		n = 0;
 		goto out;
 	}
@@ -351,6 +355,8 @@ unsigned int pym_front_give(struct pym_cache *cache, void **blocks, unsigned int
 	else if (n > 1 && unlikely(blocks[1] == top[0]))
 		n = 1;
 	n = pym_kasan_free_many(cache, blocks, n);
+	for (i = 0; PYM_KMEMLEAK && i < n; i++)
+		pym_kmemleak_free(blocks[i]);
 	copy_slots(&front->slot[front->n + 1], blocks, n);
 	front->n += n;
 	front->frees += n;

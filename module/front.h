@@ -18,7 +18,7 @@
 #include <asm/asm.h>
 #endif
 #include "internal.h"
-#include "kasan.h"
+#include "kmemleak.h"
 
 /* The fronts of a cache, whose depot can be used then too; or NULL. */
 static inline struct pym_front __percpu *fronts_of(const struct pym_cache *cache)
@@ -159,8 +159,10 @@ static __always_inline bool front_push(struct pym_cache *cache, struct pym_front
 		goto busy;
 	n = raw_cpu_read(front->n);
 	if (unlikely(n >= raw_cpu_read(front->cap)) || unlikely(slot_is(front, n, block)) ||
-	    unlikely(slot_below_is(front, n, block)) || unlikely(!pym_kasan_free(cache, block)))
+	    unlikely(slot_below_is(front, n, block)) || unlikely(!pym_kmemleak_can_free()) ||
+	    unlikely(!pym_kasan_free(cache, block)))
 		goto full;
+	pym_kmemleak_free(block);
 	slot_write_above(front, n, block);
 	raw_cpu_write(front->n, n + 1);
 	raw_cpu_add(front->frees, 1);

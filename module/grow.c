@@ -5,6 +5,7 @@
  */
 #include <linux/slab.h>
 #include "internal.h"
+#include "kmemleak.h"
 
 /*
  * The first arena of an order has this many pages. Pools of a page are for so many
@@ -56,6 +57,7 @@ static struct pym_arena *new_arena(struct pym_heap *heap, unsigned int nr,
 		kfree(arena);
 		return NULL;
 	}
+	pym_kmemleak_ignore(arena);
 	INIT_HLIST_NODE(&arena->bucket);
 	INIT_LIST_HEAD(&arena->holes);
 	INIT_LIST_HEAD(&arena->idle);

@@ -303,8 +303,8 @@
  * pym_registry serializes changes, and is held over that wait; the registry is not,
  * as an allocation that is waited for may be in a provider who wants it.
  *
- * 13. KASAN
- * ---------
+ * 13. KASAN and kmemleak
+ * ----------------------
  * A kernel with KASAN_GENERIC knows each block of the `pages' and the vmalloc provider.
  * What nobody may touch has 0xfb in KASAN's own memory where a block is free, and 0xfc
  * where there is none: behind the bytes that were asked for, and in what was never
@@ -315,6 +315,15 @@
  * kernels: a block that fills its slot has no red zone behind it, so what reaches into
  * the next one is seen if that is not live. The pools of shadows are open: red zones
  * and poison can be switched on there.
+ *
+ * One with DEBUG_KMEMLEAK knows each block that has a user, whichever provider it is of:
+ * from the moment it is handed out until it is freed, or its pool is lost at the end of
+ * its cache or heap. So what only such a block points to is no leak, and a block that
+ * nobody points to is one. What of ours points to blocks that have users is not looked at:
+ * arenas and pools, for the first block is where the pool is; fronts and depots, whose
+ * unused slots still have the addresses of what was there; records of what passes
+ * through. The area of a vmalloc arena is taken out, as two objects must not overlap. An
+ * NMI can tell nobody: frees wait for an interrupt there, and what is allocated is trusted.
  *
  * 14. What outlives its use
  * -------------------------
@@ -329,9 +338,9 @@
  *
  * Files, in dependency order. What looks upward is the limit's callback, the names
  * and observers of heap.c for caches, and the hooks that a dying heap drops:
- *	sizeclass.h types.h kasan.h kasan.c report.c dead.c pool.c provider.c account.c
- *	arena.c reclaim.c grow.c front.h batch.c front.c depot.c decay.c alloc.c free.c
- *	rcu.c shadow.h owner.c pattern.c shadow.c switch.c debug.c cache.c large.c heap.c
+ *	sizeclass.h types.h kasan.h kmemleak.h kasan.c kmemleak.c report.c dead.c pool.c
+ *	provider.c account.c arena.c reclaim.c grow.c front.h batch.c front.c depot.c decay.c
+ *	alloc.c free.c rcu.c shadow.h owner.c pattern.c shadow.c switch.c debug.c cache.c large.c heap.c
  *	shrinker.c hooks.c malloc.c ledger.c verify.c debugfs.c consumer.c main.c
  * Shadows look downward, at pools and at alloc.c; the slow paths, caches and ticks
  * look up at them.

@@ -10,6 +10,7 @@
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 #include "internal.h"
+#include "kmemleak.h"
 
 #define SHARD_BITS	6
 
@@ -89,6 +90,7 @@ void *pym_large_alloc(struct pym_heap *heap, size_t n, gfp_t gfp)
 		pym_meta_free(heap, large, sizeof(*large));
 		return ERR_PTR(-EDQUOT);
 	}
+	pym_kmemleak_ignore(large);
 	large->heap = heap;
 	large->size = usable(n);
 	large->ptr = kvmalloc(large->size, gfp);

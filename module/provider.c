@@ -10,7 +10,7 @@
 #include <linux/vmalloc.h>
 #include <linux/xarray.h>
 #include "internal.h"
-#include "kasan.h"
+#include "kmemleak.h"
 
 /* --------------------------------------------------------------- pages -- */
 
@@ -152,6 +152,7 @@ void *pym_provider_alloc(struct pym_heap *heap, size_t size, gfp_t gfp, int nid,
 	*zeroed = provider->flags & PYM_PROVIDER_ZEROED;
 	if (provider == &pym_provider_pages || provider == &pym_provider_vmalloc)
 		*zeroed = want_init_on_alloc(gfp);
+	pym_kmemleak_obtained(addr);
 	pym_kasan_obtained(heap, addr, size);
 	atomic_long_add(size, &outstanding);
 	return addr;

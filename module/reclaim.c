@@ -5,6 +5,7 @@
  */
 #include <linux/slab.h>
 #include "internal.h"
+#include "kmemleak.h"
 
 static size_t bits_bytes(const struct pym_pool *pool)
 {
@@ -25,6 +26,9 @@ static size_t release_arena(struct pym_arena *arena)
 		metadata += bits_bytes(&arena->pools[i]);
 		if (!(arena->present & BIT_ULL(i)))
 			continue;
+		/* At the end of a heap only. */
+		if (arena->pools[i].owner)
+			pym_kmemleak_lose_pool(&arena->pools[i], arena->pools[i].owner);
 		pym_pool_unmap(&arena->pools[i]);
 		if (!arena->chunk)
 			pym_provider_free(heap, arena->pools[i].base, pool_size);

@@ -5,6 +5,7 @@
 #include <linux/mm.h>
 #include <linux/poison.h>
 #include <linux/string.h>
+#include "kmemleak.h"
 #include "shadow.h"
 
 /* ------------------------------------------------------------- records -- */
@@ -455,6 +456,7 @@ void *pym_shadow_alloc(struct pym_cache *cache, size_t n, gfp_t gfp, int nid,
 	raw_spin_lock_irqsave(&shadow->lock, flags);
 	w.record->state = PYM_RECORD_LIVE;
 	raw_spin_unlock_irqrestore(&shadow->lock, flags);
+	pym_kmemleak_alloc(block, w.record->asked, gfp);
 out:
 	pym_switches_unlock(idx);
 	return block;
@@ -507,6 +509,7 @@ struct pym_heap *pym_shadow_free(struct pym_cache *shadow, struct pym_pool *pool
 
 	if (!take_back(&w, shadow, pool, p, ip))
 		return NULL;
+	pym_kmemleak_free(p);
 	if (unlikely(!check_slot(&w, true, &bad)))
 		report_byte(&w, &bad, PYM_FOUND_FREED, ip);
 	pym_owner_free(&w);

@@ -238,14 +238,17 @@ static __always_inline void *__pym_cleared(void *marked, size_t n)
 	return marked;
 }
 
+/* Must KASAN or kmemleak be told of each block? That cannot be done in line. */
+#define PYM_TOLD_INLINE \
+	(IS_ENABLED(CONFIG_KASAN_GENERIC) || IS_ENABLED(CONFIG_DEBUG_KMEMLEAK))
+
 /* Is a block from the front not all there is to an allocation? */
 static __always_inline bool __pym_unfinished(gfp_t gfp)
 {
 	/* The front never sleeps; what may sleep says so when it is reached. */
 	if (IS_ENABLED(CONFIG_DEBUG_ATOMIC_SLEEP) || IS_ENABLED(CONFIG_LOCKDEP))
 		might_alloc(gfp);
-	/* Nor can KASAN be told of a block there. */
-	return IS_ENABLED(CONFIG_KASAN_GENERIC) || unlikely(gfp & PYM_GFP_MORE) ||
+	return PYM_TOLD_INLINE || unlikely(gfp & PYM_GFP_MORE) ||
 	       want_init_on_alloc(0);
 }
 

@@ -562,7 +562,7 @@ static __always_inline void *pym_malloc(struct pym_heap *heap, size_t n, gfp_t g
 	if (!__pym_unfinished(gfp))
 		return block;
 	if (n && n <= PYM_CLEAR_IN_LINE && !(gfp & GFP_ZONEMASK) &&
-	    !IS_ENABLED(CONFIG_KASAN_GENERIC))
+	    !PYM_TOLD_INLINE)
 		return __pym_cleared(block, n);
 	return __pym_malloc_finish(heap, n, gfp, block);
 }

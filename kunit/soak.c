@@ -108,7 +108,7 @@ struct worker {
 static struct worker *workers;		/* one for each CPU that was online */
 static unsigned int nr_workers;
 static struct block ring[RING];
-static DEFINE_SPINLOCK(ring_lock);	/* guards ring */
+static DEFINE_RAW_SPINLOCK(ring_lock);	/* guards ring */
 static const char *turn_name;
 static struct completion turn_done;
 static atomic_t at_work;
@@ -280,9 +280,9 @@ static void exchange(struct actor *a, struct block *b)
 	struct block *other = &ring[below(a, RING)];
 	unsigned long flags;
 
-	spin_lock_irqsave(&ring_lock, flags);
+	raw_spin_lock_irqsave(&ring_lock, flags);
 	swap(*b, *other);
-	spin_unlock_irqrestore(&ring_lock, flags);
+	raw_spin_unlock_irqrestore(&ring_lock, flags);
 }
 
 static void act(struct actor *a)

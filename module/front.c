@@ -115,7 +115,8 @@ void pym_front_create(struct pym_cache *cache, gfp_t gfp)
 	if (!fronts)
 		goto free;
 	/* What it finds there may be a user's again by now. */
-	kmemleak_free_percpu(fronts);
+	if (PYM_KMEMLEAK)
+		kmemleak_free_percpu(fronts);
 	/* Closed, all of them: no slots. */
 	for_each_possible_cpu(cpu)
 		per_cpu_ptr(fronts, cpu)->busy = PYM_FRONT_IDLE;

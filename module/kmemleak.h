@@ -6,15 +6,22 @@
 #ifndef _PYM_KMEMLEAK_H
 #define _PYM_KMEMLEAK_H
 
+#include <linux/jump_label.h>
 #include <linux/kmemleak.h>
 #include <linux/preempt.h>
 #include "kasan.h"
 
-#define PYM_KMEMLEAK	IS_ENABLED(CONFIG_DEBUG_KMEMLEAK)
+#ifdef CONFIG_DEBUG_KMEMLEAK
+DECLARE_STATIC_KEY_TRUE(pym_kmemleak_key);
+#define PYM_KMEMLEAK	static_branch_likely(&pym_kmemleak_key)
+#else
+#define PYM_KMEMLEAK	false
+#endif
 
 /* Is somebody told of each block that is handed out or freed? */
 #define PYM_TOLD	(PYM_KASAN || PYM_KMEMLEAK)
 
+void pym_kmemleak_init(void);
 void pym_kmemleak_lose_pool(struct pym_pool *pool, const struct pym_cache *owner);
 
 /* A block, or NULL, has a user. One that gets it in an NMI is trusted. */
@@ -37,10 +44,10 @@ static __always_inline bool pym_kmemleak_can_free(void)
 	return !PYM_KMEMLEAK || !in_nmi();
 }
 
-/* Memory of ours that points to blocks: no reason for them not to be leaks, nor one itself. */
+/* Memory of ours that points to blocks: no reason for them not to be leaks, nor one. */
 static inline void pym_kmemleak_ignore(const void *p)
 {
-	if (PYM_KMEMLEAK && p)
+	if (p)
 		kmemleak_ignore(p);
 }
 

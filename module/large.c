@@ -90,7 +90,8 @@ void *pym_large_alloc(struct pym_heap *heap, size_t n, gfp_t gfp)
 		pym_meta_free(heap, large, sizeof(*large));
 		return ERR_PTR(-EDQUOT);
 	}
-	pym_kmemleak_ignore(large);
+	if (PYM_KMEMLEAK)
+		pym_kmemleak_ignore(large);
 	large->heap = heap;
 	large->size = usable(n);
 	large->ptr = kvmalloc(large->size, gfp);

@@ -2,12 +2,14 @@
 /* Loading and unloading. */
 #include <linux/module.h>
 #include "internal.h"
+#include "kmemleak.h"
 
 static int __init pym_init(void)
 {
 	int err;
 
 	BUILD_BUG_ON(BITS_PER_LONG != 64);
+	pym_kmemleak_init();
 	pym_provider_init();
 	pym_large_init();
 	pym_free_init();

@@ -91,6 +91,7 @@ static void give_back(struct pym_guard *g)
 	struct pym_heap *heap = shadow->heap;
 	size_t bytes = pym_area_bytes(shadow);
 	unsigned long flags;
+	bool last;
 
 	vfree(g->area);
 	kfree(g);
@@ -102,8 +103,12 @@ static void give_back(struct pym_guard *g)
 	raw_spin_unlock(&heap->lock);
 	shadow->watch->guard.nr_leaving--;
 	shadow->events++;
+	last = READ_ONCE(shadow->watch->retired) && !pym_guard_listed(shadow);
 	raw_spin_unlock_irqrestore(&shadow->lock, flags);
 	rcu_read_unlock();
+	/* The tick frees the shadow. */
+	if (last)
+		pym_decay_arm(heap);
 }
 
 static void do_work(struct work_struct *work)

@@ -34,15 +34,27 @@ static bool may_map(gfp_t gfp)
 	       !in_interrupt() && !irqs_disabled();
 }
 
-/* Charge an area: what is free makes room for what is used. */
+/*
+ * Charge an area, unless all of them would take more than a quarter of the heap's limit:
+ * what they are larger by is not to make other allocations fail.
+ */
+static bool try_to_charge(struct pym_heap *heap, size_t bytes)
+{
+	size_t limit = READ_ONCE(heap->limit);
+
+	return (!limit || READ_ONCE(heap->acct.guards) + bytes <= limit / 4) &&
+	       pym_charge(heap, bytes);
+}
+
+/* The same; what is free makes room for what is used. */
 static bool charge(struct pym_cache *shadow)
 {
 	size_t bytes = pym_area_bytes(shadow);
 
-	if (likely(pym_charge(shadow->heap, bytes)))
+	if (likely(try_to_charge(shadow->heap, bytes)))
 		return true;
 	pym_guard_flush(shadow);
-	return pym_charge(shadow->heap, bytes);
+	return try_to_charge(shadow->heap, bytes);
 }
 
 /**

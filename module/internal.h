@@ -302,8 +302,7 @@
  * it; a class is made with it, or if there is no memory for that, without.
  *
  * With guard=1/N, one allocation in N gets a block at the end of an area of its own from
- * __vmalloc(), who leaves a page behind each area unmapped; the next one begins behind
- * that, so there is such a page before the area as well. A counter with a random start
+ * __vmalloc(), who leaves a page behind each area unmapped. A counter with a random start
  * says whose turn it is. What is between the area and the block is filled, and looked at
  * by the free, which also knows a guarded block that is freed twice, not at its start or
  * to another cache. Then the area's pages are taken out of the page tables (trap.c) while
@@ -313,7 +312,8 @@
  * find a pool asks for one (guard.c, a tree by address). It counts as live, in the ledger
  * as `in blocks', the rest of its area as rounding, that of a free one as free, its
  * record as metadata. An allocation that may not sleep, that insists on a node or that
- * the limit leaves no area for is served from the pools, and counted. The memory is not
+ * there is no area for is served from the pools, and counted; all areas together take no
+ * more than a quarter of the heap's limit. The memory is not
  * the provider's, nor in one piece. Without means to do so (not x86-64) nothing is taken
  * out of page tables: the area is given back at its free. If the kernel stops with an
  * oops over a guarded block, a die notifier reports which (pym_guard_tell()). A

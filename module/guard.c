@@ -151,13 +151,13 @@ void pym_guard_tell(const void *p, unsigned long ip)
 	g = find(p);
 	if (g)
 		copy = *g;
-	raw_spin_unlock_irqrestore(&guards.lock, flags);
-	if (!g)
-		return;
-	if (copy.record.state != PYM_RECORD_LIVE)
+	raw_spin_unlock(&guards.lock);
+	/* The shadow stays until interrupts are on. */
+	if (g && copy.record.state != PYM_RECORD_LIVE)
 		report(PYM_MISUSE_USE_AFTER, "block is free", &copy, p, ip);
-	else if (p >= copy.area + pym_area_bytes(copy.shadow))
+	else if (g && p >= copy.area + pym_area_bytes(copy.shadow))
 		report(PYM_MISUSE_OVERFLOW, "touched behind its end", &copy, p, ip);
+	local_irq_restore(flags);
 }
 EXPORT_SYMBOL_IF_KUNIT(pym_guard_tell);
 

@@ -13,7 +13,6 @@
 #include "guard.h"
 
 #if PYM_TRAPS
-#include <asm/pgtable.h>
 #include <asm/special_insns.h>
 #include <asm/tlbflush.h>
 

@@ -70,10 +70,15 @@ static void words_are_read(struct kunit *test)
 		{ " poison\tredzone\n", "redzone poison\n" },
 		{ "quarantine=100 poison", "poison quarantine=100\n" },
 		{ "freeze owner", "owner freeze\n" },
+		{ "guard=1/1", "guard=1/1\n" },
+		{ "guard=1/4294967295 quarantine=4096 freeze owner poison redzone",
+		  "redzone poison owner freeze quarantine=4096 guard=1/4294967295\n" },
 	};
 	static const char * const bad[] = {
 		"redzones", "red", "poison,redzone", "quarantine", "quarantine=", "quarantine=0",
 		"quarantine=-1", "quarantine=99999999", "quarantine=4x", "redzone what",
+		"guard", "guard=", "guard=1", "guard=1/", "guard=1/0", "guard=2/3", "guard=x",
+		"guard=1/x", "guard=1/-5", "guard=1/5x", "guard=1/4294967296", "guard=10",
 	};
 	struct pym_switches switches;
 	char text[PYM_SWITCHES_TEXT];

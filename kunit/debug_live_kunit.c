@@ -10,14 +10,14 @@
 #include <linux/string.h>
 #include "debug.h"
 
-static void the_interface_is_the_same(struct kunit *test)
+static void use_interface(struct kunit *test, const char *words)
 {
 	struct pymt_heap *th = pymt_debug_open(test);
 	struct pym_cache *cache = pymt_cache(test, th->heap, 56);
 	void *blocks[70];
 	u8 *p, *q;
 
-	pymt_switch_heap(test, th->heap, PYMT_EVERYTHING);
+	pymt_switch_heap(test, th->heap, words);
 	KUNIT_ASSERT_EQ(test, pym_cache_alloc_bulk(cache, GFP_KERNEL | __GFP_ZERO, 70, blocks), 70);
 	KUNIT_EXPECT_NULL(test, memchr_inv(blocks[69], 0, 56));
 	KUNIT_EXPECT_EQ(test, pym_usable_size(blocks[3]), 56);
@@ -46,14 +46,20 @@ static void the_interface_is_the_same(struct kunit *test)
 	pymt_check(test, th);
 }
 
-static void alignment_is_kept(struct kunit *test)
+static void the_interface_is_the_same(struct kunit *test)
+{
+	use_interface(test, PYMT_EVERYTHING);
+	use_interface(test, PYMT_EVERYTHING " guard=1/3");
+}
+
+static void keep_alignment(struct kunit *test, const char *words)
 {
 	struct pymt_heap *th = pymt_debug_open(test);
 	struct pym_cache_args args = { .heap = th->heap };
 	char name[16];
 	size_t align;
 
-	pymt_switch_heap(test, th->heap, PYMT_EVERYTHING);
+	pymt_switch_heap(test, th->heap, words);
 	for (align = 8; align <= PAGE_SIZE; align *= 2) {
 		struct pym_cache *cache;
 		void *blocks[20];
@@ -74,6 +80,12 @@ static void alignment_is_kept(struct kunit *test)
 		pym_free(blocks[0]);
 	}
 	pymt_check(test, th);
+}
+
+static void alignment_is_kept(struct kunit *test)
+{
+	keep_alignment(test, PYMT_EVERYTHING);
+	keep_alignment(test, "guard=1/2");
 }
 
 static void construct(void *block)
@@ -113,7 +125,7 @@ static void switched_while_live(struct kunit *test)
 {
 	static const char * const words[] = {
 		"none", "redzone", "poison", "quarantine=3", "redzone poison quarantine=1", "none",
-		"poison quarantine=20", "redzone", "none",
+		"poison quarantine=20", "guard=1/4", "redzone guard=1/1", "redzone", "none",
 	};
 	struct pymt_heap *th = pymt_debug_open(test);
 	struct pym_cache *cache = pymt_cache(test, th->heap, 88);
@@ -198,7 +210,8 @@ static void reset_and_destroy(struct kunit *test)
 	int round, i;
 
 	for (round = 0; round < 3; round++) {
-		pymt_switch_heap(test, th->heap, PYMT_EVERYTHING);
+		pymt_switch_heap(test, th->heap, round ? PYMT_EVERYTHING " guard=1/3" :
+							 PYMT_EVERYTHING);
 		for (i = 0; i < 50; i++) {
 			pymt_take(test, cache);
 			pymt_malloc(test, th->heap, 8 * i);
@@ -221,7 +234,8 @@ static void reset_and_destroy(struct kunit *test)
 
 static const char * const mixes[] = {
 	"redzone", "poison", "quarantine=7", "redzone poison", "redzone quarantine=30",
-	"poison quarantine=2", "redzone poison quarantine=16 owner freeze", "none",
+	"poison quarantine=2", "redzone poison quarantine=16 owner freeze", "guard=1/3",
+	"redzone poison quarantine=5 owner guard=1/2", "guard=1/1 quarantine=4", "none",
 };
 
 struct mine {

@@ -157,8 +157,9 @@ void pymt_check(struct kunit *test, struct pymt_heap *th)
 	flush_work(&th->heap->reap_work);
 	pymt_stats(test, th->heap, &stats);
 	KUNIT_EXPECT_EQ_MSG(test, stats.held,
-			    pymt_bytes(th) + stats.metadata + stats.pass_through,
-			    "held must be the provider's bytes, metadata and pass-through");
+			    pymt_bytes(th) + stats.metadata + stats.pass_through +
+			    th->heap->acct.guards,
+			    "held must be the provider's bytes, metadata, pass-through and guards");
 	KUNIT_EXPECT_EQ_MSG(test, stats.in_flight, 0, "nothing is under way");
 }
 

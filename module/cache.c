@@ -300,6 +300,7 @@ static void detach_pools(struct pym_cache *cache)
 		raw_spin_unlock_irqrestore(&cache->lock, flags);
 	} while (pool);
 	cache->held = 0;
+	pym_guard_drop(cache);
 }
 
 /**
@@ -339,6 +340,7 @@ void pym_cache_forget(struct pym_cache *cache)
 		layer->held = 0;
 		layer->carved = 0;
 		raw_spin_unlock_irqrestore(&layer->lock, flags);
+		pym_guard_drop(layer);
 	}
 }
 
@@ -453,6 +455,8 @@ void pym_cache_count(struct pym_cache *cache, struct pym_cache_stats *stats)
 		.frees = cache->frees + front_frees,
 		.failures = cache->failures,
 	};
+	if (cache->base)
+		pym_guard_count(cache, stats);
 }
 
 /**
@@ -494,6 +498,10 @@ void pym_cache_stats(struct pym_cache *cache, struct pym_cache_stats *stats)
 		stats->allocs += s.allocs;
 		stats->frees += s.frees;
 		stats->failures += s.failures;
+		stats->guarded += s.guarded;
+		stats->guard_held += s.guard_held;
+		stats->guard_area = s.guard_area;
+		stats->unguarded += s.unguarded;
 	}
 	rcu_read_unlock();
 }

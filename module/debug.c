@@ -24,9 +24,22 @@ static const struct {
 
 static int complain(const char *word)
 {
-	pr_err("debug: what is '%*pE'? There are: none redzone poison owner freeze quarantine=1..%d\n",
+	pr_err("debug: what is '%*pE'? There are: none redzone poison owner freeze quarantine=1..%d guard=1/N\n",
 	       (int)strlen(word), word, QUARANTINE_MAX);
 	return -EINVAL;
+}
+
+/* The number at the end of a word that begins with @what, if that is all of it. */
+static bool has_number(const char *word, const char *what, unsigned int max, unsigned int *n)
+{
+	size_t length = strlen(what);
+	unsigned int value;
+
+	if (strncmp(word, what, length) || !isdigit(word[length]) ||
+	    kstrtouint(word + length, 10, &value) || !value || value > max)
+		return false;
+	*n = value;
+	return true;
 }
 
 static int parse_word(const char *word, struct pym_switches *switches)
@@ -41,11 +54,10 @@ static int parse_word(const char *word, struct pym_switches *switches)
 			return 0;
 		}
 	}
-	if (strncmp(word, "quarantine=", strlen("quarantine=")) ||
-	    kstrtouint(word + strlen("quarantine="), 10, &switches->quarantine) ||
-	    !switches->quarantine || switches->quarantine > QUARANTINE_MAX)
-		return complain(word);
-	return 0;
+	if (has_number(word, "quarantine=", QUARANTINE_MAX, &switches->quarantine) ||
+	    has_number(word, "guard=1/", UINT_MAX, &switches->guard))
+		return 0;
+	return complain(word);
 }
 
 /**
@@ -96,6 +108,8 @@ int pym_switches_print(const struct pym_switches *switches, char *text, size_t s
 			n += scnprintf(text + n, size - n, "%s ", words[i].name);
 	if (switches->quarantine)
 		n += scnprintf(text + n, size - n, "quarantine=%u ", switches->quarantine);
+	if (switches->guard)
+		n += scnprintf(text + n, size - n, "guard=1/%u ", switches->guard);
 	if (!n)
 		n = scnprintf(text, size, "none ");
 	text[n - 1] = '\n';

@@ -469,6 +469,9 @@ static int cache_stats_show(struct seq_file *m, void *unused)
 	show_value(m, "allocs", s.allocs);
 	show_value(m, "frees", s.frees);
 	show_value(m, "failures", s.failures);
+	show_value(m, "guarded", s.guarded);
+	show_value(m, "guard_held", s.guard_held);
+	show_value(m, "unguarded", s.unguarded);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(cache_stats);

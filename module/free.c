@@ -107,6 +107,8 @@ static void free_slow(struct pym_cache *cache, void *p, unsigned long ip)
 	struct pym_heap *reap = NULL;
 	struct pym_pool *pool;
 
+	if (unlikely(pym_guard_free(cache, p, ip)))
+		return;
 	rcu_read_lock();
 	pool = pym_find_block(cache, p, ip);
 	if (pool)

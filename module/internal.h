@@ -173,7 +173,8 @@
  *	front		a closed front is empty, another has at most front_cap blocks;
  *			a depot has at most PYM_DEPOT_BATCHES batches
  *	shadow		a free slot of a shadow has no record of a block; the slots held
- *			back are the sum over the records; a frozen pool is full
+ *			back are the sum over the records; a frozen pool is full; its
+ *			guarded blocks and free areas are as many as the tree has
  *	ledger		in blocks + rounding + free + virgin + empty pools +
  *			metadata + pass-through + in flight = held
  *	limit		held <= limit
@@ -210,6 +211,8 @@
  *	shard->lock	raw spinlock, irqs off: pass-through records by address
  *	filling.lock	raw spinlock, irqs off: the blocks freed on a CPU that wait for
  *			RCU readers; a leaf
+ *	guards.lock	raw spinlock, irqs off: the tree of guarded blocks, and who has
+ *			each; inside cache->lock, a leaf
  *	heap->lock	raw spinlock, irqs off: arenas, masks, buckets, the ledger,
  *			pass-through records by heap
  * cache->lock and shard->lock are never held together. A pool's owner changes
@@ -298,6 +301,24 @@
  * PYM_CACHE_MAX_SIZE. What a heap switches on is for those of its caches that can have
  * it; a class is made with it, or if there is no memory for that, without.
  *
+ * With guard=1/N, one allocation in N gets a block at the end of an area of its own from
+ * __vmalloc(), who leaves a page behind each area unmapped. A counter with a random start
+ * says whose turn it is. What is between the area and the block is filled, and looked at
+ * by the free, which also knows a guarded block that is freed twice, not at its start or
+ * to another cache. Then the area's pages are taken out of the page tables (trap.c) while
+ * the addresses stay the area's: at once for this CPU, for others by an interrupt if the
+ * context allows it, else by a work item. The last 32 areas freed are kept so, and given
+ * back by vfree() (area.c), in the work item if need be. A guarded block is of no pool: who does not
+ * find a pool asks for one (guard.c, a tree by address). It counts as live, in the ledger
+ * as `in blocks', the rest of its area as rounding, that of a free one as free, its
+ * record as metadata. An allocation that may not sleep, that insists on a node or that
+ * there is no area for is served from the pools, and counted; all areas together take no
+ * more than a quarter of the heap's limit. The memory is not
+ * the provider's, nor in one piece. Without means to do so (not x86-64) nothing is taken
+ * out of page tables: the area is given back at its free. If the kernel stops with an
+ * oops over a guarded block, a die notifier reports which (pym_guard_tell()). A
+ * typesafe cache can have none: readers look at its free blocks.
+ *
  * cache->shadow and heap->switches are heeded under an SRCU read lock, by who
  * allocates and by who makes a class; who changes them waits for both. A mutex outside
  * pym_registry serializes changes, and is held over that wait; the registry is not,
@@ -340,14 +361,16 @@
  * and observers of heap.c for caches, and the hooks that a dying heap drops:
  *	sizeclass.h types.h kasan.h kmemleak.h kasan.c kmemleak.c report.c dead.c pool.c
  *	provider.c account.c arena.c reclaim.c grow.c front.h batch.c front.c depot.c decay.c
- *	alloc.c free.c rcu.c shadow.h owner.c pattern.c shadow.c switch.c debug.c cache.c large.c heap.c
- *	shrinker.c hooks.c malloc.c ledger.c verify.c debugfs.c consumer.c main.c
+ *	alloc.c free.c rcu.c shadow.h guard.h owner.c pattern.c trap.c area.c guard.c shadow.c
+ *	switch.c debug.c cache.c large.c heap.c shrinker.c hooks.c malloc.c ledger.c verify.c
+ *	debugfs.c consumer.c main.c
  * Shadows look downward, at pools and at alloc.c; the slow paths, caches and ticks
- * look up at them.
+ * look up at them and at guards.
  */
 #ifndef _PYM_INTERNAL_H
 #define _PYM_INTERNAL_H
 
+#include <linux/mm.h>
 #include "types.h"
 
 #undef pr_fmt
@@ -724,6 +747,28 @@ bool pym_shadow_flush(struct pym_cache *shadow);
 void pym_shadow_check(struct pym_cache *shadow);
 const char *pym_shadow_verify(struct pym_cache *shadow, struct pym_pool *pool);
 unsigned int pym_shadow_held(struct pym_cache *shadow, struct pym_pool *pool);
+
+/* -------------------------------------------------------------- guard.c -- */
+
+struct pym_record;
+extern atomic_t pym_guards;
+
+/* Is it worth looking whether an address is of a guarded block? */
+static inline bool pym_may_be_guarded(const void *p)
+{
+	return unlikely(atomic_read(&pym_guards)) && is_vmalloc_addr(p);
+}
+
+bool pym_guard_find(const void *p, struct pym_cache **shadow, size_t *size);
+bool pym_guard_check(const struct pym_cache *cache, const void *p, unsigned long ip, bool *ok);
+bool pym_guard_free(struct pym_cache *cache, const void *p, unsigned long ip);
+void pym_guard_drop(struct pym_cache *cache);
+bool pym_guard_next(void **at, struct pym_cache **shadow, struct pym_record *record);
+void pym_guard_count(const struct pym_cache *shadow, struct pym_cache_stats *stats);
+void pym_guard_sum(struct pym_heap *heap);
+unsigned long pym_guard_listed(const struct pym_cache *shadow);
+int pym_guard_init(void);
+void pym_guard_exit(void);
 
 /* ------------------------------------------------------------- switch.c -- */
 

@@ -20,11 +20,14 @@
 
 static void add_cache_stats(const struct pym_cache_stats *s, struct pym_heap_stats *stats)
 {
+	unsigned long in_pools = s->live - s->guarded;
+
 	stats->live += s->live;
 	stats->in_blocks += s->live * s->size;
-	stats->rounding += s->live * (s->stride - s->size) +
+	stats->rounding += in_pools * (s->stride - s->size) +
+			   s->guarded * (s->guard_area - s->size) +
 			   s->pools * (s->pool_size - s->capacity * s->stride);
-	stats->free_blocks += (s->free + s->cached) * s->stride;
+	stats->free_blocks += (s->free + s->cached) * s->stride + s->guard_held * s->guard_area;
 	stats->virgin += s->virgin * s->stride;
 }
 

@@ -31,8 +31,13 @@ static int __init pym_init(void)
 	err = pym_consumer_init();
 	if (err)
 		goto no_consumer;
+	err = pym_guard_init();
+	if (err)
+		goto no_guard;
 	pr_info("version %s loaded\n", PYM_VERSION);
 	return 0;
+no_guard:
+	pym_consumer_exit();
 no_consumer:
 	pym_shrinker_exit();
 no_shrinker:
@@ -58,6 +63,7 @@ static void __exit pym_exit(void)
 	pym_front_exit();
 	live = pym_heap_exit();
 	pym_dead_exit();
+	pym_guard_exit();
 	pym_large_exit();
 	pym_debugfs_exit();
 	/* Descriptors and batches are freed by our callbacks. */

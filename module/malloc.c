@@ -143,7 +143,7 @@ noinline void pym_free_unhooked(const void *p, unsigned long ip)
 	rcu_read_unlock();
 	if (reap)
 		pym_heap_reap(reap);
-	if (pool || pym_large_free(p))
+	if (pool || pym_guard_free(NULL, p, ip) || pym_large_free(p))
 		return;
 	if (pym_large_encloses(p, &offset))
 		pym_report(PYM_MISUSE_INTERIOR, ip,
@@ -226,6 +226,10 @@ static bool find_block(const void *p, struct block *block)
 	rcu_read_unlock();
 	if (pool)
 		return found;
+	if (unlikely(pym_guard_find(p, &block->owner, &block->size))) {
+		block->heap = block->owner->heap;
+		return true;
+	}
 	return pym_large_info(p, &block->heap, &block->size);
 }
 

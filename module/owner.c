@@ -163,25 +163,38 @@ static int by_blocks(const void *a, const void *b)
 	return x->blocks < y->blocks ? 1 : x->blocks > y->blocks ? -1 : 0;
 }
 
+/* Are these blocks counted? */
+static bool is_wanted(const struct sites *sites, const struct pym_cache *owner)
+{
+	return owner && owner->base && owner->heap == sites->heap &&
+	       (!sites->cache || owner->base == sites->cache) && pym_watches(owner, PYM_OWNER);
+}
+
 /* Who owns the live blocks that are known of, most blocks first. NULL without memory. */
 static struct sites *count_sites(struct pym_heap *heap, struct pym_cache *cache)
 {
 	struct sites *sites = kvzalloc(sizeof(*sites), GFP_KERNEL);
+	struct pym_record record;
 	struct pym_arena *arena;
 	struct pym_cache *owner;
+	void *at = NULL;
 	unsigned int i;
 
 	if (!sites)
 		return NULL;
+	sites->heap = heap;
+	sites->cache = cache;
 	rcu_read_lock();
 	list_for_each_entry_rcu(arena, &heap->arenas, all) {
 		for (i = 0; i < arena->npools; i++) {
 			owner = READ_ONCE(arena->pools[i].owner);
-			if (owner && owner->base && (!cache || owner->base == cache) &&
-			    pym_watches(owner, PYM_OWNER))
+			if (is_wanted(sites, owner))
 				count_pool(sites, owner, &arena->pools[i]);
 		}
 	}
+	while (pym_guard_next(&at, &owner, &record))
+		if (is_wanted(sites, owner) && record.state == PYM_RECORD_LIVE)
+			count_block(sites, &record);
 	rcu_read_unlock();
 	sort(sites->site, sites->n, sizeof(sites->site[0]), by_blocks, NULL);
 	return sites;

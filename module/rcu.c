@@ -184,6 +184,8 @@ static bool check_block(struct pym_cache *cache, const void *p, unsigned long ip
 	struct pym_pool *pool;
 	bool ok;
 
+	if (unlikely(pym_guard_check(cache, p, ip, &ok)))
+		return ok;
 	rcu_read_lock();
 	pool = pym_find_block(cache, p, ip);
 	ok = pool && pym_at_slot(pool, cache, p);

@@ -360,7 +360,7 @@ static bool quarantine(const struct pym_watched *w)
 }
 
 /**
- * pym_shadow_flush() - let everything out of a shadow's quarantine
+ * pym_shadow_flush() - let everything out of a shadow's quarantine, and its free areas go
  * @shadow: the shadow
  *
  * Context: Any but NMI, no lock of ours held but pym_registry.
@@ -372,6 +372,7 @@ bool pym_shadow_flush(struct pym_cache *shadow)
 	bool reap = false;
 	void *slot;
 
+	pym_guard_flush(shadow);
 	for (;;) {
 		raw_spin_lock_irqsave(&shadow->lock, flags);
 		slot = take_for_release(shadow);
@@ -393,7 +394,8 @@ static bool take_slot(struct pym_watched *w, struct pym_cache *shadow, gfp_t gfp
 
 again:
 	marked = pym_take_block(shadow, gfp, nid);
-	if (unlikely(!marked) && READ_ONCE(shadow->watch->n)) {
+	if (unlikely(!marked) && READ_ONCE(shadow->watch->n) +
+				 READ_ONCE(shadow->watch->guard.nr_freed)) {
 		if (pym_shadow_flush(shadow))
 			pym_heap_reap(shadow->heap);
 		marked = pym_take_block(shadow, gfp, nid);
@@ -410,18 +412,24 @@ again:
 	goto again;
 }
 
-/* What the user is promised to find in the block, or should not rely on. */
-static void prepare(const struct pym_watched *w, gfp_t gfp, bool fresh)
+/**
+ * pym_shadow_prepare() - what a user is promised to find in a block, or should not rely on
+ * @s: the shadow
+ * @block: the block
+ * @n: its bytes
+ * @gfp: allocation flags
+ * @fresh: nobody has had it
+ *
+ * Context: as pym_shadow_alloc().
+ */
+void pym_shadow_prepare(const struct pym_cache *s, void *block, size_t n, gfp_t gfp, bool fresh)
 {
-	struct pym_cache *s = w->shadow;
-	void *block = pym_watched_block(w);
-
 	if (s->ctor && fresh)
 		s->ctor(block);
 	else if (s->clear ? want_init_on_alloc(gfp) : !s->ctor && gfp & __GFP_ZERO)
-		memset(block, 0, s->size);
+		memset(block, 0, n);
 	else if (fresh && pym_watches(s, PYM_POISON))
-		memset(block, POISON_INUSE, s->size);
+		memset(block, POISON_INUSE, n);
 }
 
 /**
@@ -446,13 +454,16 @@ void *pym_shadow_alloc(struct pym_cache *cache, size_t n, gfp_t gfp, int nid,
 	void *block = NULL;
 	bool fresh;
 
-	if (!shadow || !take_slot(&w, shadow, gfp, nid, &fresh, ip))
+	if (!shadow)
+		goto out;
+	block = pym_guard_alloc(shadow, n, gfp);
+	if (block || !take_slot(&w, shadow, gfp, nid, &fresh, ip))
 		goto out;
 	w.record->asked = n && pym_watches(shadow, PYM_REDZONE) ? n : shadow->size;
 	pym_owner_alloc(&w, gfp);
-	prepare(&w, gfp, fresh);
-	pym_zones_fill(&w, true);
 	block = pym_watched_block(&w);
+	pym_shadow_prepare(shadow, block, shadow->size, gfp, fresh);
+	pym_zones_fill(&w, true);
 	raw_spin_lock_irqsave(&shadow->lock, flags);
 	w.record->state = PYM_RECORD_LIVE;
 	raw_spin_unlock_irqrestore(&shadow->lock, flags);

@@ -34,10 +34,23 @@ struct pym_record {
 
 static_assert(PAGE_SIZE / PYM_SHADOW_STRIDE * sizeof(struct pym_record) + 64 <= PAGE_SIZE);
 
+/* Guarded blocks of a shadow, see guard.c. Guarded by its lock, but for two. */
+struct pym_guarding {
+	atomic_t turn;			/* allocations, from some number on */
+	atomic_long_t unguarded;	/* whose turn it was, and nothing could be done */
+	struct list_head live;		/* and those that are kept as they are */
+	struct list_head freed;		/* oldest first */
+	unsigned long nr_live;
+	unsigned long nr_kept;		/* of live: free, for who looks at them */
+	unsigned long nr_freed;
+	unsigned long nr_leaving;	/* on no list any more, being given back */
+};
+
 /* What else a shadow has. */
 struct pym_watch {
 	struct pym_switches switches;	/* constant */
 	bool retired;			/* no block is taken any more; pym_registry */
+	struct pym_guarding guard;
 	/* The quarantine, oldest first. Guarded by the shadow's lock. */
 	unsigned int first;
 	unsigned int n;
@@ -81,6 +94,23 @@ static inline void *pym_watched_block(const struct pym_watched *w)
 {
 	return pym_watched_slot(w) + w->shadow->lead;
 }
+
+/* ------------------------------------------------------------- shadow.c -- */
+
+void pym_shadow_prepare(const struct pym_cache *shadow, void *block, size_t n, gfp_t gfp,
+			bool fresh);
+
+/* -------------------------------------------------------------- guard.c -- */
+
+/* Areas of blocks that nobody has any more. */
+static inline unsigned long pym_guard_held(const struct pym_guarding *guard)
+{
+	return guard->nr_kept + guard->nr_freed + guard->nr_leaving;
+}
+
+void pym_guard_init_shadow(struct pym_cache *shadow);
+void *pym_guard_alloc(struct pym_cache *shadow, size_t n, gfp_t gfp);
+void pym_guard_flush(struct pym_cache *shadow);
 
 /* ------------------------------------------------------------ pattern.c -- */
 

@@ -31,12 +31,12 @@ void pym_switches_unlock(int idx)
 
 static bool is_none(const struct pym_switches *sw)
 {
-	return !sw->on && !sw->quarantine;
+	return !sw->on && !sw->quarantine && !sw->guard;
 }
 
 static bool is_same(const struct pym_switches *a, const struct pym_switches *b)
 {
-	return a->on == b->on && a->quarantine == b->quarantine;
+	return a->on == b->on && a->quarantine == b->quarantine && a->guard == b->guard;
 }
 
 /* --------------------------------------------------------------- layout -- */
@@ -69,6 +69,10 @@ static const char *fit(const struct pym_cache *cache, struct pym_switches *sw)
 		sw->on &= ~PYM_REDZONE;
 		why = "no red zones: its blocks are too large";
 	}
+	if (sw->guard && cache->typesafe) {
+		sw->guard = 0;
+		why = "no guard: readers may look at its free blocks";
+	}
 	return why;
 }
 
@@ -96,6 +100,7 @@ static struct pym_cache *make_shadow(struct pym_cache *cache, const struct pym_s
 	s->room = pym_record_room(s->capacity);
 	s->watch = (void *)s + pym_cache_bytes();
 	s->watch->switches = *sw;
+	pym_guard_init_shadow(s);
 	strscpy(s->name, cache->name, sizeof(s->name));
 	return s;
 }
@@ -185,7 +190,7 @@ unsigned long pym_shadow_live(struct pym_cache *cache)
 	unsigned long live = 0;
 
 	list_for_each_entry(s, &cache->shadows, node)
-		live += s->live - s->held;
+		live += s->live - s->held + s->watch->guard.nr_live;
 	return live;
 }
 
@@ -207,6 +212,18 @@ void pym_shadow_leaks(struct pym_cache *cache)
 	}
 }
 
+/* Is nothing of a shadow left that somebody could have? */
+static bool is_empty(struct pym_cache *s)
+{
+	unsigned long flags;
+	bool empty;
+
+	raw_spin_lock_irqsave(&s->lock, flags);
+	empty = !s->nr_pools && !s->watch->guard.nr_live && !pym_guard_held(&s->watch->guard);
+	raw_spin_unlock_irqrestore(&s->lock, flags);
+	return empty && !atomic_read(&s->waiting);
+}
+
 /**
  * pym_shadow_sweep() - free the shadows of a cache that are empty by now
  * @cache: the cache
@@ -223,7 +240,7 @@ void pym_shadow_sweep(struct pym_cache *cache)
 			continue;
 		/* Somebody may have put a block there just after it was flushed. */
 		pym_shadow_flush(s);
-		if (!READ_ONCE(s->nr_pools) && !atomic_read(&s->waiting))
+		if (is_empty(s))
 			free_shadow(s);
 	}
 }

@@ -151,6 +151,7 @@ struct pym_cache_node {
 struct pym_switches {
 	unsigned int on;		/* PYM_REDZONE and others */
 	unsigned int quarantine;	/* blocks; 0 for none */
+	unsigned int guard;		/* one allocation in so many; 0 for none */
 };
 
 #define PYM_REDZONE	BIT(0)		/* bytes around the block are checked when it is freed */
@@ -222,7 +223,7 @@ struct pym_cache {
 	bool gone;			/* destroyed: kept for who goes on using it; dead.c */
 	struct rcu_head rcu;
 	struct {			/* scratch of verify.c */
-		u32 pools, full, live, carved, held, events;
+		u32 pools, full, live, carved, held, guards, events;
 	} seen;
 	char name[PYM_NAME_MAX];
 	struct pym_cache_node node_of[];	/* by node, pym_nr_nodes() of them */
@@ -250,6 +251,7 @@ struct pym_account {
 	size_t metadata;
 	size_t metadata_pages;		/* part of it: descriptors that are pages */
 	size_t pass_through;
+	size_t guards;			/* areas of guarded blocks */
 	size_t in_flight;		/* charged, not yet one of the others */
 	size_t high;			/* highest held */
 	u64 moves;			/* changes of these, of owners, of holes */

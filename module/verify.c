@@ -370,7 +370,7 @@ static void check_fronts(struct walk *w, struct pym_cache *cache)
 static void check_cache_sums(struct walk *w, struct pym_cache *cache)
 {
 	unsigned long flags;
-	bool bad, held;
+	bool bad, held, guards;
 
 	raw_spin_lock_irqsave(&cache->lock, flags);
 	bad = cache->events == cache->seen.events && !lists_agree(cache);
@@ -378,11 +378,16 @@ static void check_cache_sums(struct walk *w, struct pym_cache *cache)
 	      (cache->nr_pools != cache->seen.pools || cache->nr_full != cache->seen.full ||
 	       cache->live != cache->seen.live || cache->carved != cache->seen.carved);
 	held = cache->events == cache->seen.events && cache->held != cache->seen.held;
+	guards = cache->events == cache->seen.events && cache->base &&
+		 pym_guard_listed(cache) != cache->seen.guards;
 	raw_spin_unlock_irqrestore(&cache->lock, flags);
 	/* What is on its way from a user to the pool is neither. */
 	if (held)
 		broken(w, "shadow", "shadow of cache %s holds %lu blocks back, its pools %u",
 		       cache->name, cache->held, cache->seen.held);
+	if (guards)
+		broken(w, "shadow", "shadow of cache %s has %u guarded blocks and free areas, counted others",
+		       cache->name, cache->seen.guards);
 	if (bad)
 		broken(w, "cache-count",
 		       "cache %s: pools %lu/%u, full %lu/%u, live %lu/%u, carved %lu/%u (counter/sum)",
@@ -495,6 +500,7 @@ unsigned int pym_heap_verify(struct pym_heap *heap, pym_verify_fn fn, void *ctx)
 	visit_caches(&w, begin_cache);
 	begin_orders(heap);
 	moves = read_moves(heap);
+	pym_guard_sum(heap);
 	rcu_read_lock();
 	list_for_each_entry_rcu(arena, &heap->arenas, all)
 		walk_arena(&w, arena);

@@ -353,6 +353,10 @@ struct pym_cache_args {
  * @allocs: allocations so far
  * @frees: frees so far
  * @failures: failed allocations so far
+ * @guarded: live blocks before a guard page of their own
+ * @guard_held: areas of such blocks that are kept, or on their way back, after their free
+ * @guard_area: bytes in an area, 0 if there is no guard
+ * @unguarded: allocations whose turn it was, but that got another block
  */
 struct pym_cache_stats {
 	size_t size;
@@ -369,6 +373,10 @@ struct pym_cache_stats {
 	u64 allocs;
 	u64 frees;
 	u64 failures;
+	unsigned long guarded;
+	unsigned long guard_held;
+	size_t guard_area;
+	u64 unguarded;
 };
 
 struct pym_cache *__pym_cache_create(const char *name, size_t size,

@@ -244,7 +244,8 @@ static int classes_show(struct seq_file *m, void *unused)
 	struct deciles *deciles;
 	unsigned int d;
 
-	deciles = kzalloc(sizeof(*deciles), GFP_KERNEL);
+	deciles = pym_may_fail(PYM_FAIL_TABLE, NULL) ? NULL :
+						       kzalloc(sizeof(*deciles), GFP_KERNEL);
 	if (!deciles)
 		return -ENOMEM;
 	header(m, "classes");
@@ -401,6 +402,44 @@ static int verify_show(struct seq_file *m, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(verify);
 
+/* ----------------------------------------------------------------- fail -- */
+
+static int fail_show(struct seq_file *m, void *unused)
+{
+	header(m, "fail");
+	pym_fail_show(m);
+	return 0;
+}
+
+static int fail_open(struct inode *inode, struct file *file)
+{
+	return single_open(file, fail_show, NULL);
+}
+
+static ssize_t fail_write(struct file *file, const char __user *from, size_t n, loff_t *pos)
+{
+	char *words;
+	int err;
+
+	if (n >= PAGE_SIZE)
+		return -EINVAL;
+	words = memdup_user_nul(from, n);
+	if (IS_ERR(words))
+		return PTR_ERR(words);
+	err = pym_fail_write(words);
+	kfree(words);
+	return err ?: n;
+}
+
+static const struct file_operations fail_fops = {
+	.owner	 = THIS_MODULE,
+	.open	 = fail_open,
+	.read	 = seq_read,
+	.write	 = fail_write,
+	.llseek	 = seq_lseek,
+	.release = single_release,
+};
+
 /* ------------------------------------------------ one heap, one cache -- */
 
 static int heap_stats_show(struct seq_file *m, void *unused)
@@ -534,6 +573,7 @@ void pym_debugfs_init(void)
 	debugfs_create_file("arenas", 0400, root, NULL, &arenas_fops);
 	debugfs_create_file("map", 0400, root, NULL, &map_fops);
 	debugfs_create_file("verify", 0400, root, NULL, &verify_fops);
+	debugfs_create_file("fail", 0600, root, NULL, &fail_fops);
 }
 
 void pym_debugfs_exit(void)

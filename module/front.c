@@ -91,17 +91,18 @@ void pym_front_create(struct pym_cache *cache, gfp_t gfp)
 	struct pym_front __percpu *fronts = NULL;
 	size_t bytes = front_bytes(cache);
 	unsigned int nid;
-	void *depots;
+	void *depots = NULL;
 	int cpu;
 
 	if (!cache->front_cap || fronts_of(cache) ||
-	    READ_ONCE(cache->allocs) < FRONT_AFTER || !pym_may_obtain())
+	    READ_ONCE(cache->allocs) < FRONT_AFTER || !pym_may_obtain_for(heap))
 		return;
 	if (!pym_charge(heap, bytes))
 		return;
 	gfp = pym_meta_gfp(gfp) | __GFP_NOWARN;
-	depots = kzalloc(pym_nr_nodes() * depot_size(cache), gfp);
-	if (depots)
+	if (!pym_may_fail(PYM_FAIL_DEPOTS, heap->name))
+		depots = kzalloc(pym_nr_nodes() * depot_size(cache), gfp);
+	if (depots && !pym_may_fail(PYM_FAIL_FRONTS, heap->name))
 		fronts = __alloc_percpu_gfp(front_size(cache), SMP_CACHE_BYTES, gfp);
 	if (!fronts)
 		goto free;

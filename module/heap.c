@@ -116,7 +116,7 @@ struct pym_heap *pym_heap_create(const char *name, const struct pym_heap_args *a
 {
 	static const struct pym_heap_args defaults;
 	size_t self = kmalloc_size_roundup(pym_heap_bytes());
-	struct pym_heap *heap;
+	struct pym_heap *heap = NULL;
 	const char *error;
 	unsigned int i;
 
@@ -134,7 +134,8 @@ struct pym_heap *pym_heap_create(const char *name, const struct pym_heap_args *a
 		return NULL;
 	}
 
-	heap = kzalloc(self, GFP_KERNEL);
+	if (!pym_may_fail(PYM_FAIL_HEAP, name))
+		heap = kzalloc(self, GFP_KERNEL);
 	if (!heap)
 		return NULL;
 	heap->provider = args->provider ?: &pym_provider_pages;

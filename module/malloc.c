@@ -406,7 +406,7 @@ int pym_heap_set_ops(struct pym_heap *heap, const struct pym_heap_ops *ops)
 	if (ops) {
 		if (!ops->malloc || !ops->calloc || !ops->realloc || !ops->free)
 			return -EINVAL;
-		hooks = pym_meta_alloc(heap, sizeof(*hooks), GFP_KERNEL);
+		hooks = pym_meta_alloc(heap, PYM_FAIL_HOOKS, sizeof(*hooks), GFP_KERNEL);
 		if (IS_ERR(hooks))
 			return -ENOMEM;
 		hooks->ops = *ops;

@@ -243,9 +243,9 @@
  *
  * Files, in dependency order. What looks upward is the limit's callback, the names
  * and observers of heap.c for caches, and the hooks that a dying heap drops:
- *	sizeclass.h types.h report.c fail.c dead.c pool.c provider.c account.c arena.c reclaim.c grow.c
- *	front.h batch.c front.c depot.c decay.c alloc.c free.c rcu.c cache.c large.c
- *	heap.c shrinker.c malloc.c ledger.c verify.c debugfs.c main.c
+ *	sizeclass.h types.h report.c fail.c dead.c pool.c provider.c account.c arena.c
+ *	reclaim.c grow.c front.h batch.c front.c depot.c decay.c alloc.c free.c rcu.c cache.c
+ *	large.c heap.c shrinker.c malloc.c ledger.c verify.c debugfs.c main.c
  */
 #ifndef _PYM_INTERNAL_H
 #define _PYM_INTERNAL_H
@@ -399,7 +399,8 @@ void pym_commit(struct pym_heap *heap, size_t bytes, size_t *part);
 void pym_uncharge(struct pym_heap *heap, size_t bytes, size_t *part);
 void pym_uncharge_locked(struct pym_heap *heap, size_t bytes, size_t *part);
 gfp_t pym_meta_gfp(gfp_t gfp);
-void *pym_meta_alloc(struct pym_heap *heap, enum pym_fail site, size_t size, gfp_t gfp); /* or ERR_PTR() */
+/* or ERR_PTR() */
+void *pym_meta_alloc(struct pym_heap *heap, enum pym_fail site, size_t size, gfp_t gfp);
 void pym_meta_free(struct pym_heap *heap, const void *p, size_t size);
 bool pym_pools_are_pages(unsigned int npools);
 size_t pym_pools_bytes(unsigned int npools);

@@ -351,6 +351,7 @@ void pym_rcu_sync(struct pym_cache *cache)
 			close_batch(per_cpu_ptr(&filling, cpu));
 	wait_var_event(&cache->waiting, !atomic_read(&cache->waiting));
 }
+EXPORT_SYMBOL_IF_KUNIT(pym_rcu_sync);
 
 /* ------------------------------------------------------ module lifetime -- */
 

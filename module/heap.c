@@ -120,7 +120,7 @@ struct pym_heap *__pym_heap_create(const char *name, const struct pym_heap_args 
 {
 	static const struct pym_heap_args defaults;
 	size_t self = kmalloc_size_roundup(pym_heap_bytes());
-	struct pym_heap *heap;
+	struct pym_heap *heap = NULL;
 	const char *error;
 	unsigned int i;
 
@@ -138,7 +138,8 @@ struct pym_heap *__pym_heap_create(const char *name, const struct pym_heap_args 
 		return NULL;
 	}
 
-	heap = kzalloc(self, GFP_KERNEL);
+	if (!pym_may_fail(PYM_FAIL_HEAP, name))
+		heap = kzalloc(self, GFP_KERNEL);
 	if (!heap)
 		return NULL;
 	heap->provider = args->provider ?: &pym_provider_pages;

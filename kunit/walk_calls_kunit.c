@@ -2,6 +2,7 @@
 /*
  * The calls of the failure walk, and how each is undone.
  */
+#include <linux/shrinker.h>
 #include "walk.h"
 
 /* ---------------------------------------------------- what they need first ---- */
@@ -193,6 +194,16 @@ static bool bulk_200(struct walk_scene *s)
 	return bulk(s, s->cache, 200);
 }
 
+static bool bulk_big(struct walk_scene *s)
+{
+	return bulk(s, s->other, 12);
+}
+
+static bool bulk_40_of_other(struct walk_scene *s)
+{
+	return bulk(s, s->other, 40);
+}
+
 static bool bulk_wide(struct walk_scene *s)
 {
 	return bulk(s, s->other, 200);
@@ -203,7 +214,7 @@ static void bulk_free(struct walk_scene *s)
 	pym_cache_free_bulk(s->cache, s->added, s->blocks);
 }
 
-static void bulk_wide_free(struct walk_scene *s)
+static void bulk_other_free(struct walk_scene *s)
 {
 	pym_cache_free_bulk(s->other, s->added, s->blocks);
 }
@@ -391,6 +402,15 @@ static bool cache_shrink(struct walk_scene *s)
 	return true;
 }
 
+/* What pressure on memory does, and not only to this heap. */
+static bool scan(struct walk_scene *s)
+{
+	struct shrink_control sc = { .gfp_mask = GFP_KERNEL, .nr_to_scan = 1000 };
+
+	pym_shrinker->scan_objects(pym_shrinker, &sc);
+	return true;
+}
+
 static bool reset(struct walk_scene *s)
 {
 	pym_heap_reset(s->heap);
@@ -421,7 +441,9 @@ const struct walk_call walk_calls[] = {
 	{ "bulk-5", bulk_5, bulk_free, NULL, ONE },
 	{ "bulk-40", bulk_40, bulk_free, NULL, ONE },
 	{ "bulk-200", bulk_200, bulk_free, NULL, ONE },
-	{ "bulk-wide", bulk_wide, bulk_wide_free, with_wide, ONE },
+	{ "bulk-wide", bulk_wide, bulk_other_free, with_wide, ONE },
+	{ "bulk-big", bulk_big, bulk_other_free, with_big, ONE },
+	{ "bulk-watched", bulk_40_of_other, bulk_other_free, walk_with_watched, ONE },
 	{ "cache-free", free_block, NULL, with_block, SURE },
 	{ "free-bulk", free_blocks, NULL, with_blocks, SURE },
 	{ "free-rcu", free_rcu, NULL, with_block, SURE | WALK_WAITS },
@@ -455,5 +477,15 @@ const struct walk_call walk_calls[] = {
 	{ "cache-shrink", cache_shrink, NULL, NULL, SURE },
 	{ "heap-reset", reset, NULL, NULL, SURE | WALK_FORGETS },
 	{ "cache-destroy", destroy_other, NULL, with_doomed, SURE },
+	{ "scan", scan, NULL, NULL, SURE },
+	{ "watched-alloc", other_alloc, other_free, walk_with_watched, ONE },
+	{ "watched-free", walk_free_watched, NULL, walk_with_watched_block, SURE },
+	{ "switch-on", walk_switch_on, walk_switch_back, NULL, WALK_UNTOLD },
+	{ "switch-other", walk_switch_other, NULL, walk_with_watched_block,
+	  WALK_UNTOLD | WALK_KEEPS },
+	{ "switch-off", walk_switch_off, NULL, walk_with_watched_block, SURE | WALK_KEEPS },
+	{ "switch-heap-on", walk_switch_heap_on, walk_switch_heap_back, NULL, WALK_UNTOLD },
+	{ "switch-heap-off", walk_switch_heap_off, NULL, NULL, SURE },
+	{ "owners", walk_owners, NULL, walk_with_watched_block, WALK_KEEPS },
 };
 const unsigned int walk_nr_calls = ARRAY_SIZE(walk_calls);

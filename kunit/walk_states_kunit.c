@@ -33,7 +33,7 @@ static void take_one(struct walk_scene *s, bool of_class)
 }
 
 /* Blocks of the cache and of the class of its size, in turn. */
-static void take(struct walk_scene *s, unsigned int n)
+void walk_take(struct walk_scene *s, unsigned int n)
 {
 	while (n--)
 		take_one(s, s->nr_live % 2);
@@ -57,7 +57,7 @@ static void thin_out(struct walk_scene *s, unsigned int of)
 	s->nr_live = kept;
 }
 
-static void free_all(struct walk_scene *s)
+void walk_give_all(struct walk_scene *s)
 {
 	unsigned int i;
 
@@ -107,7 +107,7 @@ static void fill_up(struct walk_scene *s)
 	} while (free_pools(s->heap));
 }
 
-static void limit_to(struct walk_scene *s, size_t more)
+void walk_limit_to(struct walk_scene *s, size_t more)
 {
 	struct pym_heap_stats stats;
 
@@ -122,12 +122,12 @@ static void fresh(struct walk_scene *s)
 
 static void one(struct walk_scene *s)
 {
-	take(s, 2);
+	walk_take(s, 2);
 }
 
 static void part(struct walk_scene *s)
 {
-	take(s, 24);
+	walk_take(s, 24);
 }
 
 static void arena_full(struct walk_scene *s)
@@ -144,15 +144,15 @@ static void arenas_full(struct walk_scene *s)
 /* With fronts, these are full; without, there are empty pools. */
 static void freed(struct walk_scene *s)
 {
-	take(s, 64);
-	free_all(s);
+	walk_take(s, 64);
+	walk_give_all(s);
 }
 
 /* Fronts and their depot are full, and there are empty pools. */
 static void much_freed(struct walk_scene *s)
 {
-	take(s, 400);
-	free_all(s);
+	walk_take(s, 400);
+	walk_give_all(s);
 }
 
 static void shrunk(struct walk_scene *s)
@@ -163,21 +163,21 @@ static void shrunk(struct walk_scene *s)
 
 static void scattered(struct walk_scene *s)
 {
-	take(s, 120);
+	walk_take(s, 120);
 	thin_out(s, 2);
 }
 
 /* So many pools, and so sparse, that they drain. */
 static void draining(struct walk_scene *s)
 {
-	take(s, 600);
+	walk_take(s, 600);
 	thin_out(s, 8);
 }
 
 /* A block in every fourth pool; where pools go back alone, arenas have holes then. */
 static void holes(struct walk_scene *s)
 {
-	take(s, 400);
+	walk_take(s, 400);
 	thin_out(s, 32);
 	pym_heap_shrink(s->heap);
 }
@@ -185,25 +185,25 @@ static void holes(struct walk_scene *s)
 static void at_limit(struct walk_scene *s)
 {
 	arena_full(s);
-	limit_to(s, 0);
+	walk_limit_to(s, 0);
 }
 
 static void at_limit_with_free(struct walk_scene *s)
 {
 	scattered(s);
-	limit_to(s, 0);
+	walk_limit_to(s, 0);
 }
 
 static void near_limit(struct walk_scene *s)
 {
 	arena_full(s);
-	limit_to(s, 3 * PAGE_SIZE);
+	walk_limit_to(s, 3 * PAGE_SIZE);
 }
 
 static void far_from_limit(struct walk_scene *s)
 {
 	arena_full(s);
-	limit_to(s, SZ_64K);
+	walk_limit_to(s, SZ_64K);
 }
 
 /* What fills the heap is free, but in pools that are too large, or small. */
@@ -217,14 +217,14 @@ static void limit_of_others(struct walk_scene *s)
 	arena_full(s);
 	for (i = 0; i < ARRAY_SIZE(p); i++)
 		pym_free(p[i]);
-	limit_to(s, 0);
+	walk_limit_to(s, 0);
 }
 
 /* No two pages are side by side any more. */
 static void fragmented(struct walk_scene *s)
 {
 	s->th->provider->max_size = PAGE_SIZE;
-	take(s, 100);
+	walk_take(s, 100);
 	fill_up(s);
 }
 
@@ -247,8 +247,8 @@ static void passed_through(struct walk_scene *s)
 {
 	walk_keep(s, pymt_malloc(s->test, s->heap, 5000), 5000, true);
 	walk_keep(s, pymt_malloc(s->test, s->heap, 100000), 100000, true);
-	/* As what take() makes next is to be of the cache. */
-	take(s, 2);
+	/* As what walk_take() makes next is to be of the cache. */
+	walk_take(s, 2);
 }
 
 /* A full pool of many small blocks, which has a bitmap; and others that keep theirs. */
@@ -273,6 +273,14 @@ static void was_reset(struct walk_scene *s)
 	arenas_full(s);
 	pym_heap_reset(s->heap);
 	s->nr_live = 0;
+	walk_take(s, 6);
+}
+
+/* Ticks are due, so that free pools go back on their own. */
+static void decaying(struct walk_scene *s)
+{
+	WRITE_ONCE(pym_decay_ms, PYMT_BY_HAND);
+	scattered(s);
 }
 
 const struct walk_state walk_states[] = {
@@ -297,5 +305,11 @@ const struct walk_state walk_states[] = {
 	{ "passed-through", passed_through },
 	{ "with-bitmaps", with_bitmaps },
 	{ "was-reset", was_reset, NULL, true },
+	{ "decaying", decaying },
+	{ "switched", walk_switched },
+	{ "switched-twice", walk_switched_twice },
+	{ "switched-off", walk_switched_off },
+	{ "quarantined", walk_quarantined },
+	{ "switched-at-limit", walk_switched_at_limit },
 };
 const unsigned int walk_nr_states = ARRAY_SIZE(walk_states);

@@ -234,6 +234,7 @@ int pym_owner_show(struct seq_file *m, struct pym_heap *heap, struct pym_cache *
 	kvfree(sites);
 	return 0;
 }
+EXPORT_SYMBOL_IF_KUNIT(pym_owner_show);
 
 /* Call sites of a leak that are printed. */
 #define LEAKS	8

@@ -112,6 +112,7 @@ long pym_provider_outstanding(void)
 {
 	return atomic_long_read(&outstanding);
 }
+EXPORT_SYMBOL_IF_KUNIT(pym_provider_outstanding);
 
 /**
  * pym_provider_alloc() - obtain memory from the heap's provider

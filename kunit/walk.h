@@ -60,6 +60,7 @@ struct walk_state {
 #define WALK_NO_SLEEP		BIT(6)	/* needs memory, of a provider that is atomic */
 #define WALK_UNTOLD		BIT(7)	/* failing at the limit is told to its caller only */
 #define WALK_KEEPS		BIT(8)	/* does not free its block of the other cache */
+#define WALK_LARGER		BIT(9)	/* needs pools of more than a page */
 
 struct walk_call {
 	const char *name;

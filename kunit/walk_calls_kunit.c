@@ -26,6 +26,14 @@ static void with_wide(struct walk_scene *s)
 	with_other(s, 8, 0, NULL);
 }
 
+/* So many that the next one gives it fronts, in heaps that have them. */
+static void with_deserving(struct walk_scene *s)
+{
+	with_other(s, 96, 0, NULL);
+	pymt_take_many(s->test, s->other, s->blocks, 16);
+	pymt_give_many(s->other, s->blocks, 16);
+}
+
 static void with_ctor(struct walk_scene *s)
 {
 	with_other(s, WALK_SIZE, 0, construct);
@@ -437,12 +445,13 @@ const struct walk_call walk_calls[] = {
 	{ "cache-alloc-wide", other_alloc, other_free, with_wide, ONE },
 	{ "cache-alloc-ctor", other_alloc, other_free, with_ctor, ONE },
 	{ "cache-alloc-typesafe", other_alloc, other_free, with_typesafe, ONE | WALK_WAITS },
-	{ "cache-alloc-big", other_alloc, other_free, with_big, ONE },
+	{ "cache-alloc-fronts", other_alloc, other_free, with_deserving, ONE },
+	{ "cache-alloc-big", other_alloc, other_free, with_big, ONE | WALK_LARGER },
 	{ "bulk-5", bulk_5, bulk_free, NULL, ONE },
 	{ "bulk-40", bulk_40, bulk_free, NULL, ONE },
 	{ "bulk-200", bulk_200, bulk_free, NULL, ONE },
 	{ "bulk-wide", bulk_wide, bulk_other_free, with_wide, ONE },
-	{ "bulk-big", bulk_big, bulk_other_free, with_big, ONE },
+	{ "bulk-big", bulk_big, bulk_other_free, with_big, ONE | WALK_LARGER },
 	{ "bulk-watched", bulk_40_of_other, bulk_other_free, walk_with_watched, ONE },
 	{ "cache-free", free_block, NULL, with_block, SURE },
 	{ "free-bulk", free_blocks, NULL, with_blocks, SURE },
@@ -450,8 +459,8 @@ const struct walk_call walk_calls[] = {
 	{ "malloc-1", malloc_1, free_p, NULL, ONE },
 	{ "malloc-24", malloc_24, free_p, NULL, ONE },
 	{ "malloc-512", malloc_512, free_p, NULL, ONE },
-	{ "malloc-1000", malloc_1000, free_p, NULL, ONE },
-	{ "malloc-2048", malloc_2048, free_p, NULL, ONE },
+	{ "malloc-1000", malloc_1000, free_p, NULL, ONE | WALK_LARGER },
+	{ "malloc-2048", malloc_2048, free_p, NULL, ONE | WALK_LARGER },
 	{ "malloc-2049", malloc_2049, free_p, NULL, ONE },
 	{ "malloc-50000", malloc_50000, free_p, NULL, ONE },
 	{ "malloc-atomic-512", malloc_atomic_512, free_p, NULL, ONE | WALK_NO_SLEEP },
@@ -463,7 +472,7 @@ const struct walk_call walk_calls[] = {
 	{ "free-large", free_old, NULL, with_old_100000, SURE },
 	{ "realloc-null", realloc_null, free_p, NULL, ONE },
 	{ "realloc-grow", resize_to_400, NULL, with_old_40, ONE },
-	{ "realloc-grow-medium", resize_to_1000, NULL, with_old_512, ONE },
+	{ "realloc-grow-medium", resize_to_1000, NULL, with_old_512, ONE | WALK_LARGER },
 	{ "realloc-grow-out", resize_to_9000, NULL, with_old_512, ONE },
 	{ "realloc-grow-large", resize_to_9000, NULL, with_old_6000, ONE },
 	{ "realloc-shrink", resize_to_8, NULL, with_old_512, SURE },

@@ -259,6 +259,8 @@ static bool attempt(struct kunit *test, const struct attempt *a, struct walk_sce
 		state->build(s);
 	if (call->flags & WALK_NO_SLEEP)
 		s->limited |= !(s->heap->provider->flags & PYM_PROVIDER_ATOMIC);
+	if (call->flags & WALK_LARGER && s->th->provider)
+		s->limited |= s->th->provider->max_size == PAGE_SIZE;
 	try_call(s, a, &reached);
 	if (call->flags & WALK_KEEPS)
 		pym_cache_free(s->other, s->p);
@@ -272,11 +274,21 @@ static bool attempt(struct kunit *test, const struct attempt *a, struct walk_sce
 /* -------------------------------------------------------------- the walk ---- */
 
 /*
- * All of it takes 20 minutes of a stock kernel. So only every so many-th call is made, in
- * the order of states, kinds and calls: of all three, each is met with each of the others'.
- * A prime, so that it has no divisor in common with how many there are.
+ * All of it takes a quarter of an hour of a stock kernel. So each call is made in each
+ * state in some kinds of heaps, in others than the next call, or in the next state. With
+ * KASAN, which is slow, not each of them.
  */
-#define EACH	(WITH_KASAN ? 61 : 5)
+static bool is_chosen(const struct attempt *a)
+{
+	const struct walk_state *state = &walk_states[a->state];
+	unsigned int turn = a->kind + 3 * a->state + 5 * a->call;
+
+	if (state->fits && !state->fits(kinds[a->kind]))
+		return false;
+	if (walk_calls[a->call].flags & WALK_ALONE)
+		return !a->kind && !a->state;
+	return WITH_KASAN ? !(turn % 67) : turn % ARRAY_SIZE(kinds) < 3;
+}
 
 static const void *states(const void *prev, char *desc)
 {
@@ -289,10 +301,15 @@ static const void *states(const void *prev, char *desc)
 	return state;
 }
 
-/* With KASAN, not one by one where there are many: those are of few kinds. */
+/* One by one, but where there are many: those are of few kinds, in blocks of one call. */
+static unsigned int next(unsigned int n)
+{
+	return n + (WITH_KASAN ? 1 + n / 4 : 1 + n / 16);
+}
+
 static void walk_call(struct kunit *test, struct attempt *a, struct walk_scene *s)
 {
-	for (a->n = 1; attempt(test, a, s); a->n += WITH_KASAN ? 1 + a->n / 8 : 1)
+	for (a->n = 1; attempt(test, a, s); a->n = next(a->n))
 		KUNIT_ASSERT_LT_MSG(test, a->n, MAX_SITES, "there is no end to it");
 }
 
@@ -301,8 +318,8 @@ static void walk(struct kunit *test, struct attempt *a, struct walk_scene *s)
 {
 	a->mode = ONCE;
 	walk_call(test, a, s);
-	/* With one site the two walks are the same. */
-	if (a->n > 2) {
+	/* What one failure leads to may have sites of its own. */
+	if (a->n > 1) {
 		a->mode = ON;
 		walk_call(test, a, s);
 	}
@@ -310,17 +327,6 @@ static void walk(struct kunit *test, struct attempt *a, struct walk_scene *s)
 		a->mode = KERNEL;
 		walk_call(test, a, s);
 	}
-}
-
-static bool is_chosen(const struct attempt *a)
-{
-	const struct walk_state *state = &walk_states[a->state];
-
-	if (state->fits && !state->fits(kinds[a->kind]))
-		return false;
-	if (walk_calls[a->call].flags & WALK_ALONE)
-		return !a->kind && !a->state;
-	return !(((a->state * ARRAY_SIZE(kinds) + a->kind) * walk_nr_calls + a->call) % EACH);
 }
 
 static void every_site_fails(struct kunit *test)

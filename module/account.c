@@ -22,6 +22,8 @@ bool pym_charge(struct pym_heap *heap, size_t bytes)
 	unsigned long flags;
 	bool ok;
 
+	if (pym_may_fail(PYM_FAIL_LIMIT, heap->name))
+		return false;
 	raw_spin_lock_irqsave(&heap->lock, flags);
 	ok = !heap->limit || bytes <= heap->limit - min(heap->limit, acct->held);
 	if (ok) {
@@ -117,6 +119,7 @@ gfp_t pym_meta_gfp(gfp_t gfp)
 /**
  * pym_meta_alloc() - obtain zeroed metadata, charged to the heap
  * @heap: the heap
+ * @site: what it is for
  * @size: bytes
  * @gfp: what the request allows
  *
@@ -124,14 +127,15 @@ gfp_t pym_meta_gfp(gfp_t gfp)
  * Return: the memory, ERR_PTR(-EDQUOT) if the limit forbids it, or
  * ERR_PTR(-ENOMEM).
  */
-void *pym_meta_alloc(struct pym_heap *heap, size_t size, gfp_t gfp)
+void *pym_meta_alloc(struct pym_heap *heap, enum pym_fail site, size_t size, gfp_t gfp)
 {
-	void *p;
+	void *p = NULL;
 
 	size = kmalloc_size_roundup(size);
 	if (!pym_charge(heap, size))
 		return ERR_PTR(-EDQUOT);
-	p = kzalloc(size, pym_meta_gfp(gfp));
+	if (!pym_may_fail(site, heap->name))
+		p = kzalloc(size, pym_meta_gfp(gfp));
 	if (p)
 		pym_commit(heap, size, &heap->acct.metadata);
 	else

@@ -45,9 +45,11 @@ static int get_spare_bits(struct pym_cache *cache, struct pym_spare_bits *spare,
 	size_t size = kmalloc_size_roundup(BITS_TO_LONGS(cache->room) * sizeof(long));
 	unsigned long *bits;
 
-	if (!pym_may_obtain())
+	if (!pym_may_obtain_for(cache->heap))
 		return -EWOULDBLOCK;
-	bits = pym_meta_alloc(cache->heap, size, gfp);
+	/* Those of a shadow have records behind them. */
+	bits = pym_meta_alloc(cache->heap, cache->base ? PYM_FAIL_SLOTS : PYM_FAIL_BITMAP,
+			      size, gfp);
 	if (IS_ERR(bits))
 		return PTR_ERR(bits);
 	pym_kmemleak_ignore(bits);

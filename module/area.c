@@ -76,7 +76,7 @@ struct pym_guard *pym_area_obtain(struct pym_cache *shadow, gfp_t gfp)
 
 	if (!may_map(gfp))
 		return NULL;
-	g = pym_meta_alloc(heap, sizeof(*g), gfp);
+	g = pym_meta_alloc(heap, PYM_FAIL_GUARD, sizeof(*g), gfp);
 	if (IS_ERR(g))
 		return NULL;
 	/* Who loses the block has lost the area, which kmemleak knows from vmalloc(). */
@@ -84,8 +84,9 @@ struct pym_guard *pym_area_obtain(struct pym_cache *shadow, gfp_t gfp)
 		pym_kmemleak_ignore(g);
 	if (!charge(shadow))
 		goto no_room;
-	g->area = __vmalloc(bytes, pym_vmalloc_gfp((gfp | __GFP_NOWARN) &
-						   ~(__GFP_ZERO | __GFP_COMP)));
+	if (!pym_may_fail(PYM_FAIL_AREA, heap->name))
+		g->area = __vmalloc(bytes, pym_vmalloc_gfp((gfp | __GFP_NOWARN) &
+							   ~(__GFP_ZERO | __GFP_COMP)));
 	if (!g->area)
 		goto no_area;
 	g->shadow = shadow;

@@ -136,9 +136,9 @@ struct pym_cache *pym_class_cache(struct pym_heap *heap, unsigned int class, gfp
 
 	if (likely(cache))
 		return cache;
-	if (!pym_may_obtain())
+	if (!pym_may_obtain_for(heap))
 		return ERR_PTR(-EWOULDBLOCK);
-	cache = pym_meta_alloc(heap, pym_cache_bytes(), gfp);
+	cache = pym_meta_alloc(heap, PYM_FAIL_CLASS, pym_cache_bytes(), gfp);
 	if (IS_ERR(cache))
 		return cache;
 	init_cache(cache, heap, size, pym_natural_align(size), true);
@@ -235,7 +235,7 @@ struct pym_cache *__pym_cache_create(const char *name, size_t size,
 	if (args->flags & PYM_CACHE_HWALIGN)
 		align = max_t(size_t, align, cache_line_size());
 
-	cache = pym_meta_alloc(heap, pym_cache_bytes(), GFP_KERNEL);
+	cache = pym_meta_alloc(heap, PYM_FAIL_CACHE, pym_cache_bytes(), GFP_KERNEL);
 	if (IS_ERR(cache)) {
 		if (PTR_ERR(cache) == -EDQUOT)
 			pym_limit_hit(heap, pym_cache_bytes());

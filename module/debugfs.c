@@ -244,7 +244,8 @@ static int classes_show(struct seq_file *m, void *unused)
 	struct deciles *deciles;
 	unsigned int d;
 
-	deciles = kzalloc(sizeof(*deciles), GFP_KERNEL);
+	deciles = pym_may_fail(PYM_FAIL_TABLE, NULL) ? NULL :
+						       kzalloc(sizeof(*deciles), GFP_KERNEL);
 	if (!deciles)
 		return -ENOMEM;
 	header(m, "classes");
@@ -503,9 +504,16 @@ static int cache_shrink_get(void *data, u64 *value)
 }
 DEFINE_DEBUGFS_ATTRIBUTE(cache_shrink_fops, cache_shrink_get, cache_shrink_set, "%llu\n");
 
+/* Without one, there is nothing to be seen of a heap or cache; that is no failure. */
+static struct dentry *create_dir(struct pym_heap *heap, const char *name, struct dentry *parent)
+{
+	return pym_may_fail(PYM_FAIL_FILES, heap->name) ? ERR_PTR(-ENOMEM) :
+							  debugfs_create_dir(name, parent);
+}
+
 static void heap_add(struct pym_heap *heap)
 {
-	heap->dir = debugfs_create_dir(heap->name, heap_root);
+	heap->dir = create_dir(heap, heap->name, heap_root);
 	debugfs_create_file("stats", 0400, heap->dir, heap, &heap_stats_fops);
 	debugfs_create_file_unsafe("limit", 0600, heap->dir, heap, &limit_fops);
 	debugfs_create_file_unsafe("shrink", 0600, heap->dir, heap, &heap_shrink_fops);
@@ -526,7 +534,7 @@ static void cache_add(struct pym_cache *cache)
 	snprintf(name, sizeof(name), "%s%s%s",
 		 cache->heap == pym_default_heap ? "" : cache->heap->name,
 		 cache->heap == pym_default_heap ? "" : ":", cache->name);
-	cache->dir = debugfs_create_dir(name, cache_root);
+	cache->dir = create_dir(cache->heap, name, cache_root);
 	debugfs_create_file("stats", 0400, cache->dir, cache, &cache_stats_fops);
 	debugfs_create_file_unsafe("shrink", 0600, cache->dir, cache, &cache_shrink_fops);
 	debugfs_create_file("debug", 0600, cache->dir, cache, &pym_debug_cache_fops);
@@ -557,6 +565,7 @@ void pym_debugfs_init(void)
 	debugfs_create_file("arenas", 0400, root, NULL, &arenas_fops);
 	debugfs_create_file("map", 0400, root, NULL, &map_fops);
 	debugfs_create_file("verify", 0400, root, NULL, &verify_fops);
+	debugfs_create_file("fail", 0600, root, NULL, &pym_fail_fops);
 }
 
 void pym_debugfs_exit(void)

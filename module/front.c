@@ -96,21 +96,22 @@ void pym_front_create(struct pym_cache *cache, gfp_t gfp)
 	struct pym_front __percpu *fronts = NULL;
 	struct pym_depot *depot;
 	unsigned int nid;
-	void **slots;
+	void **slots = NULL;
 	size_t bytes;
 	int cpu;
 
 	if (!cache->front_cap || fronts_of(cache) ||
-	    READ_ONCE(cache->allocs) < FRONT_AFTER || !pym_may_obtain())
+	    READ_ONCE(cache->allocs) < FRONT_AFTER || !pym_may_obtain_for(heap))
 		return;
 	/* Not before: every slow allocation without fronts comes by here. */
 	bytes = front_bytes(cache);
 	if (!pym_charge(heap, bytes))
 		return;
 	gfp = pym_meta_gfp(gfp) | __GFP_NOWARN;
-	slots = kzalloc(depots_size(cache), gfp);
+	if (!pym_may_fail(PYM_FAIL_DEPOTS, heap->name))
+		slots = kzalloc(depots_size(cache), gfp);
 	pym_kmemleak_ignore(slots);
-	if (slots)
+	if (slots && !pym_may_fail(PYM_FAIL_FRONTS, heap->name))
 		fronts = __alloc_percpu_gfp(front_size(cache), SMP_CACHE_BYTES, gfp);
 	if (!fronts)
 		goto free;

@@ -25,7 +25,7 @@ static struct pym_order *get_pool_order(struct pym_heap *heap, unsigned int part
 
 	if (order)
 		return order;
-	order = pym_meta_alloc(heap, sizeof(*order), gfp);
+	order = pym_meta_alloc(heap, PYM_FAIL_ORDER, sizeof(*order), gfp);
 	if (IS_ERR(order))
 		return order;
 	INIT_LIST_HEAD(&order->holes);
@@ -47,12 +47,15 @@ static size_t arena_metadata(struct pym_heap *heap, unsigned int nr, unsigned in
 static struct pym_arena *new_arena(struct pym_heap *heap, unsigned int nr,
 				   unsigned int npools, gfp_t gfp)
 {
-	struct pym_arena *arena = kzalloc(sizeof(*arena), pym_meta_gfp(gfp));
+	struct pym_arena *arena = NULL;
 	unsigned int i;
 
+	if (!pym_may_fail(PYM_FAIL_ARENA, heap->name))
+		arena = kzalloc(sizeof(*arena), pym_meta_gfp(gfp));
 	if (!arena)
 		return NULL;
-	arena->pools = pym_pools_alloc(npools, pym_meta_gfp(gfp));
+	if (!pym_may_fail(PYM_FAIL_POOLS, heap->name))
+		arena->pools = pym_pools_alloc(npools, pym_meta_gfp(gfp));
 	if (!arena->pools) {
 		kfree(arena);
 		return NULL;
@@ -102,14 +105,15 @@ static int grow_arena(struct pym_heap *heap, struct pym_order *order, unsigned i
 	unsigned long flags;
 	bool zeroed, reap;
 	unsigned int i;
-	void *chunk;
+	void *chunk = NULL;
 
 	if (!pym_charge(heap, charged))
 		return -EDQUOT;
 	arena = new_arena(heap, nr, npools, gfp);
 	if (!arena)
 		goto uncharge;
-	chunk = pym_provider_alloc(heap, bytes, gfp, order->nid, &zeroed);
+	if (!pym_may_fail(PYM_FAIL_CHUNK, heap->name))
+		chunk = pym_provider_alloc(heap, bytes, gfp, order->nid, &zeroed);
 	if (!chunk)
 		goto free_arena;
 
@@ -209,7 +213,7 @@ static int grow_pool(struct pym_heap *heap, struct pym_order *order, unsigned in
 	unsigned long flags;
 	bool zeroed, reap;
 	int err = -EDQUOT;
-	void *base;
+	void *base = NULL;
 	u64 bit;
 
 	pool = reserve_hole(heap, order);
@@ -222,7 +226,8 @@ static int grow_pool(struct pym_heap *heap, struct pym_order *order, unsigned in
 	if (!pym_charge(heap, bytes))
 		goto unreserve;
 	err = -ENOMEM;
-	base = pym_provider_alloc(heap, bytes, gfp, order->nid, &zeroed);
+	if (!pym_may_fail(PYM_FAIL_POOL, heap->name))
+		base = pym_provider_alloc(heap, bytes, gfp, order->nid, &zeroed);
 	if (!base)
 		goto uncharge;
 	WRITE_ONCE(pool->base, base);

@@ -122,7 +122,7 @@ struct pym_heap *__pym_heap_create(const char *name, const struct pym_heap_args 
 				   struct module *module)
 {
 	static const struct pym_heap_args defaults;
-	struct pym_heap *heap;
+	struct pym_heap *heap = NULL;
 	const char *error;
 	unsigned int i;
 	size_t self;
@@ -142,7 +142,8 @@ struct pym_heap *__pym_heap_create(const char *name, const struct pym_heap_args 
 		return NULL;
 	}
 
-	heap = kzalloc(self, GFP_KERNEL);
+	if (!pym_may_fail(PYM_FAIL_HEAP, name))
+		heap = kzalloc(self, GFP_KERNEL);
 	if (!heap)
 		return NULL;
 	heap->provider = args->provider ?: &pym_provider_pages;

@@ -130,9 +130,12 @@ int pym_heap_set_ops(struct pym_heap *heap, const struct pym_heap_ops *ops)
 	if (ops) {
 		if (!ops->malloc || !ops->calloc || !ops->realloc || !ops->free)
 			return -EINVAL;
-		hooks = pym_meta_alloc(heap, sizeof(*hooks), GFP_KERNEL);
-		if (IS_ERR(hooks))
+		hooks = pym_meta_alloc(heap, PYM_FAIL_HOOKS, sizeof(*hooks), GFP_KERNEL);
+		if (IS_ERR(hooks)) {
+			if (PTR_ERR(hooks) == -EDQUOT)
+				pym_limit_hit(heap, sizeof(*hooks));
 			return -ENOMEM;
+		}
 		hooks->ops = *ops;
 	}
 	replace_hooks(heap, hooks);

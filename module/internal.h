@@ -359,11 +359,11 @@
  *
  * Files, in dependency order. What looks upward is the limit's callback, the names
  * and observers of heap.c for caches, and the hooks that a dying heap drops:
- *	sizeclass.h types.h kasan.h kmemleak.h kasan.c kmemleak.c report.c dead.c pool.c
- *	provider.c account.c arena.c reclaim.c grow.c front.h batch.c front.c depot.c decay.c
- *	alloc.c free.c rcu.c shadow.h guard.h owner.c pattern.c trap.c area.c guard.c shadow.c
- *	switch.c debug.c cache.c large.c heap.c shrinker.c hooks.c malloc.c ledger.c verify.c
- *	debugfs.c consumer.c main.c
+ *	sizeclass.h types.h fail.h kasan.h kmemleak.h kasan.c kmemleak.c report.c fail.c
+ *	dead.c pool.c provider.c account.c arena.c reclaim.c grow.c front.h batch.c front.c
+ *	depot.c decay.c alloc.c free.c rcu.c shadow.h guard.h owner.c pattern.c trap.c area.c
+ *	guard.c shadow.c switch.c debug.c cache.c large.c heap.c shrinker.c hooks.c malloc.c
+ *	ledger.c verify.c debugfs.c consumer.c main.c
  * Shadows look downward, at pools and at alloc.c; the slow paths, caches and ticks
  * look up at them and at guards.
  */
@@ -371,6 +371,7 @@
 #define _PYM_INTERNAL_H
 
 #include <linux/mm.h>
+#include "fail.h"
 #include "types.h"
 
 #undef pr_fmt
@@ -472,6 +473,12 @@ static inline bool pym_may_obtain(void)
 	return !in_nmi() && (!IS_ENABLED(CONFIG_PREEMPT_RT) || preemptible());
 }
 
+/* The same for who is about to, who may be told otherwise. */
+static inline bool pym_may_obtain_for(const struct pym_heap *heap)
+{
+	return pym_may_obtain() && !pym_may_fail(PYM_FAIL_CONTEXT, heap->name);
+}
+
 /* Sleeping is allowed here, as far as can be known without a gfp mask. */
 static inline bool pym_may_sleep(void)
 {
@@ -515,7 +522,8 @@ void pym_commit(struct pym_heap *heap, size_t bytes, size_t *part);
 void pym_uncharge(struct pym_heap *heap, size_t bytes, size_t *part);
 void pym_uncharge_locked(struct pym_heap *heap, size_t bytes, size_t *part);
 gfp_t pym_meta_gfp(gfp_t gfp);
-void *pym_meta_alloc(struct pym_heap *heap, size_t size, gfp_t gfp); /* or ERR_PTR() */
+/* or ERR_PTR() */
+void *pym_meta_alloc(struct pym_heap *heap, enum pym_fail site, size_t size, gfp_t gfp);
 void pym_meta_free(struct pym_heap *heap, const void *p, size_t size);
 bool pym_pools_are_pages(unsigned int npools);
 size_t pym_pools_bytes(unsigned int npools);

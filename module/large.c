@@ -81,9 +81,9 @@ void *pym_large_alloc(struct pym_heap *heap, size_t n, gfp_t gfp)
 	unsigned long flags;
 	size_t bytes;
 
-	if (!pym_may_obtain())
+	if (!pym_may_obtain_for(heap))
 		return ERR_PTR(-EWOULDBLOCK);
-	large = pym_meta_alloc(heap, sizeof(*large), gfp);
+	large = pym_meta_alloc(heap, PYM_FAIL_RECORD, sizeof(*large), gfp);
 	if (IS_ERR(large))
 		return large;
 	if (!pym_charge(heap, charged)) {
@@ -94,7 +94,8 @@ void *pym_large_alloc(struct pym_heap *heap, size_t n, gfp_t gfp)
 		pym_kmemleak_ignore(large);
 	large->heap = heap;
 	large->size = usable(n);
-	large->ptr = kvmalloc(large->size, gfp);
+	if (!pym_may_fail(PYM_FAIL_LARGE, heap->name))
+		large->ptr = kvmalloc(large->size, gfp);
 	if (!large->ptr) {
 		pym_uncharge(heap, charged, &heap->acct.in_flight);
 		pym_meta_free(heap, large, sizeof(*large));
@@ -297,7 +298,8 @@ bool pym_large_free(const void *p)
 	if (!large)
 		return false;
 
-	if (pym_may_obtain() && (!is_vmalloc_addr(p) || pym_may_sleep())) {
+	if (pym_may_obtain() && (!is_vmalloc_addr(p) || pym_may_sleep()) &&
+	    !pym_may_fail(PYM_FAIL_DEFER, large->heap->name)) {
 		release(large);
 	} else {
 		llist_add(deferred_link(large), &deferred);

@@ -49,6 +49,7 @@ no_heap:
 	pym_rcu_exit();
 no_rcu:
 	pym_debugfs_exit();
+	pym_fail_exit();
 	rcu_barrier();
 	pym_provider_exit();
 	return err;
@@ -66,6 +67,7 @@ static void __exit pym_exit(void)
 	pym_guard_exit();
 	pym_large_exit();
 	pym_debugfs_exit();
+	pym_fail_exit();
 	/* Descriptors and batches are freed by our callbacks. */
 	rcu_barrier();
 	pym_rcu_exit();

@@ -19,22 +19,26 @@
 
 /**
  * pym_owner_init() - be able to keep stacks
+ * @heap: whose blocks are to have them
  *
  * Context: Task context, may sleep.
  * Return: 0, -EINVAL if the kernel has no depot, or -ENOMEM.
  */
-int pym_owner_init(void)
+int pym_owner_init(const struct pym_heap *heap)
 {
-	return IS_ENABLED(CONFIG_STACKDEPOT) ? stack_depot_init() : -EINVAL;
+	if (!IS_ENABLED(CONFIG_STACKDEPOT))
+		return -EINVAL;
+	return pym_may_fail(PYM_FAIL_STACKS, heap->name) ? -ENOMEM : stack_depot_init();
 }
 
-static u32 this_stack(gfp_t gfp)
+static u32 this_stack(const struct pym_cache *shadow, gfp_t gfp)
 {
 	unsigned long entries[DEPTH];
 	unsigned int n;
 
 	/* The depot may have to allocate. */
-	if (!IS_ENABLED(CONFIG_STACKDEPOT) || !pym_may_obtain())
+	if (!IS_ENABLED(CONFIG_STACKDEPOT) || !pym_may_obtain() ||
+	    pym_may_fail(PYM_FAIL_STACK, shadow->heap->name))
 		return 0;
 	n = stack_trace_save(entries, DEPTH, 1);
 	return stack_depot_save(entries, n, gfp);
@@ -51,7 +55,7 @@ void pym_owner_alloc(const struct pym_watched *w, gfp_t gfp)
 {
 	if (!pym_watches(w->shadow, PYM_OWNER))
 		return;
-	w->record->alloc_stack = this_stack((gfp & GFP_KERNEL) | __GFP_NOWARN);
+	w->record->alloc_stack = this_stack(w->shadow, (gfp & GFP_KERNEL) | __GFP_NOWARN);
 	w->record->alloc_pid = task_pid_nr(current);
 	w->record->free_stack = 0;
 	w->record->free_pid = 0;
@@ -67,7 +71,7 @@ void pym_owner_free(const struct pym_watched *w)
 {
 	if (!pym_watches(w->shadow, PYM_OWNER))
 		return;
-	w->record->free_stack = this_stack(GFP_NOWAIT | __GFP_NOWARN);
+	w->record->free_stack = this_stack(w->shadow, GFP_NOWAIT | __GFP_NOWARN);
 	w->record->free_pid = task_pid_nr(current);
 }
 
@@ -173,13 +177,15 @@ static bool is_wanted(const struct sites *sites, const struct pym_cache *owner)
 /* Who owns the live blocks that are known of, most blocks first. NULL without memory. */
 static struct sites *count_sites(struct pym_heap *heap, struct pym_cache *cache)
 {
-	struct sites *sites = kvzalloc(sizeof(*sites), GFP_KERNEL);
+	struct sites *sites = NULL;
 	struct pym_record record;
 	struct pym_arena *arena;
 	struct pym_cache *owner;
 	void *at = NULL;
 	unsigned int i;
 
+	if (!pym_may_fail(PYM_FAIL_OWNERS, heap->name))
+		sites = kvzalloc(sizeof(*sites), GFP_KERNEL);
 	if (!sites)
 		return NULL;
 	sites->heap = heap;
@@ -241,6 +247,7 @@ int pym_owner_show(struct seq_file *m, struct pym_heap *heap, struct pym_cache *
 	kvfree(sites);
 	return 0;
 }
+EXPORT_SYMBOL_IF_KUNIT(pym_owner_show);
 
 /* Call sites of a leak that are printed. */
 #define LEAKS	8

@@ -92,7 +92,7 @@ EXPORT_SYMBOL_GPL(pym_provider_vmalloc);
  */
 bool pym_provider_allowed(const struct pym_heap *heap, gfp_t gfp)
 {
-	if (!pym_may_obtain())
+	if (!pym_may_obtain_for(heap))
 		return false;
 	if (heap->provider->flags & PYM_PROVIDER_ATOMIC)
 		return true;
@@ -112,6 +112,7 @@ long pym_provider_outstanding(void)
 {
 	return atomic_long_read(&outstanding);
 }
+EXPORT_SYMBOL_IF_KUNIT(pym_provider_outstanding);
 
 /**
  * pym_provider_alloc() - obtain memory from the heap's provider
@@ -306,7 +307,9 @@ int pym_pool_map(struct pym_pool *pool, gfp_t gfp)
 		return 0;
 	}
 	for (i = 0; i < nr; i++) {
-		err = index_store(pool, first + i, pool, gfp);
+		err = -ENOMEM;
+		if (!pym_may_fail(PYM_FAIL_INDEX, pool->arena->heap->name))
+			err = index_store(pool, first + i, pool, gfp);
 		if (err) {
 			while (i--)
 				index_store(pool, first + i, NULL, 0);

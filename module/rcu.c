@@ -74,7 +74,9 @@ static void refill_work(struct work_struct *work)
 	struct batch *batch;
 
 	while (READ_ONCE(f->nr_reserve) < RESERVE) {
-		batch = kmalloc(BATCH_BYTES, GFP_KERNEL);
+		batch = NULL;
+		if (!pym_may_fail(PYM_FAIL_REFILL, NULL))
+			batch = kmalloc(BATCH_BYTES, GFP_KERNEL);
 		if (!batch)
 			return;
 		put_batch(f, batch);
@@ -120,7 +122,7 @@ static void close_work(struct work_struct *work)
 }
 
 /* Have a batch open on this CPU; irqs are off. False if there is no memory for one. */
-static bool open_batch(struct filling *f, struct batch **fresh)
+static bool open_batch(struct filling *f, struct batch **fresh, const char *heap)
 {
 	lockdep_assert_held(&f->lock);
 	if (f->open)
@@ -128,7 +130,7 @@ static bool open_batch(struct filling *f, struct batch **fresh)
 	if (*fresh) {
 		f->open = *fresh;
 		*fresh = NULL;
-	} else if (f->reserve) {
+	} else if (f->reserve && !pym_may_fail(PYM_FAIL_RESERVE, heap)) {
 		f->open = f->reserve;
 		f->reserve = f->open->next;
 		f->nr_reserve--;
@@ -144,15 +146,16 @@ static int add_to_batch(struct pym_cache *cache, void *block)
 {
 	struct batch *fresh = NULL, *full = NULL;
 	struct filling *f = raw_cpu_ptr(&filling);
+	const char *heap = cache->heap->name;
 	unsigned long flags;
 	unsigned int n = 0;
 	int err = -ENOMEM;
 
-	if (!READ_ONCE(f->open) && pym_may_obtain())
+	if (!READ_ONCE(f->open) && pym_may_obtain() && !pym_may_fail(PYM_FAIL_BATCH, heap))
 		fresh = kmalloc(BATCH_BYTES, GFP_NOWAIT | __GFP_NOWARN);
 	/* We may be on another CPU by now, which does not matter. */
 	raw_spin_lock_irqsave(&f->lock, flags);
-	if (!open_batch(f, &fresh))
+	if (!open_batch(f, &fresh, heap))
 		goto unlock;
 	n = f->open->n;
 	err = -EEXIST;
@@ -349,6 +352,7 @@ void pym_rcu_sync(struct pym_cache *cache)
 			close_batch(per_cpu_ptr(&filling, cpu));
 	wait_var_event(&cache->waiting, !atomic_read(&cache->waiting));
 }
+EXPORT_SYMBOL_IF_KUNIT(pym_rcu_sync);
 
 /* ------------------------------------------------------ module lifetime -- */
 

@@ -341,7 +341,8 @@ void pym_heap_reap(struct pym_heap *heap)
 	bool excess = has_excess(heap);
 
 	if (excess || !list_empty(&heap->dead)) {
-		if (heap->provider->flags & PYM_PROVIDER_ATOMIC && pym_may_obtain()) {
+		if (heap->provider->flags & PYM_PROVIDER_ATOMIC && pym_may_obtain() &&
+		    !pym_may_fail(PYM_FAIL_DEFER, heap->name)) {
 			if (excess)
 				give_excess(heap);
 			pym_heap_reap_now(heap);

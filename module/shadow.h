@@ -136,7 +136,7 @@ bool pym_report_byte(const struct pym_watched *w, const struct pym_bad_byte *bad
 
 /* -------------------------------------------------------------- owner.c -- */
 
-int pym_owner_init(void);
+int pym_owner_init(const struct pym_heap *heap);
 void pym_owner_alloc(const struct pym_watched *w, gfp_t gfp);
 void pym_owner_free(const struct pym_watched *w);
 void pym_owner_tell(const struct pym_cache *shadow, const struct pym_record *record);

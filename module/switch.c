@@ -85,7 +85,7 @@ static size_t shadow_bytes(const struct pym_switches *sw)
 static struct pym_cache *make_shadow(struct pym_cache *cache, const struct pym_switches *sw,
 				     gfp_t gfp)
 {
-	struct pym_cache *s = pym_meta_alloc(cache->heap, shadow_bytes(sw), gfp);
+	struct pym_cache *s = pym_meta_alloc(cache->heap, PYM_FAIL_SHADOW, shadow_bytes(sw), gfp);
 
 	if (IS_ERR(s))
 		return s;
@@ -312,12 +312,13 @@ void pym_cache_switches(struct pym_cache *cache, struct pym_switches *switches)
 EXPORT_SYMBOL_IF_KUNIT(pym_cache_switches);
 
 /* What has to be there before. */
-static int begin(const struct pym_switches *switches)
+static int begin(const struct pym_heap *heap, const struct pym_switches *switches)
 {
-	int err = switches->on & PYM_OWNER ? pym_owner_init() : 0;
+	int err = switches->on & PYM_OWNER ? pym_owner_init(heap) : 0;
 
 	if (err)
-		pr_err("debug: no owners: this kernel has no depot for stacks\n");
+		pr_err("debug: no owners: %s\n", err == -ENOMEM ?
+		       "no memory for stacks" : "this kernel has no depot for stacks");
 	return err;
 }
 
@@ -333,7 +334,7 @@ int pym_switch_cache(struct pym_cache *cache, const struct pym_switches *switche
 {
 	struct pym_switches sw = *switches;
 	const char *why = fit(cache, &sw);
-	int err = begin(switches);
+	int err = begin(cache->heap, switches);
 
 	if (err)
 		return err;
@@ -395,7 +396,7 @@ static int visit_caches(struct pym_heap *heap, int (*fn)(struct pym_cache *cache
  */
 int pym_switch_heap(struct pym_heap *heap, const struct pym_switches *switches)
 {
-	int err = begin(switches);
+	int err = begin(heap, switches);
 
 	if (err)
 		return err;

@@ -87,6 +87,7 @@ void walk_limit_to(struct walk_scene *s, size_t more);
 void walk_switched(struct walk_scene *s);
 void walk_switched_twice(struct walk_scene *s);
 void walk_switched_off(struct walk_scene *s);
+void walk_guarded(struct walk_scene *s);
 void walk_quarantined(struct walk_scene *s);
 void walk_switched_at_limit(struct walk_scene *s);
 void walk_with_watched(struct walk_scene *s);

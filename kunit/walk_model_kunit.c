@@ -4,7 +4,7 @@
  */
 #include <linux/sched.h>
 #include <linux/slab.h>
-#include "shadow.h"
+#include "guard.h"
 #include "walk.h"
 
 /* Bytes of metadata that a heap must have, from what there is. */
@@ -16,10 +16,15 @@ static size_t cache_metadata(struct pym_cache *cache)
 	size_t bytes = kmalloc_size_roundup(pym_cache_bytes());
 	struct pym_cache *shadow;
 
-	list_for_each_entry(shadow, &cache->shadows, node)
+	list_for_each_entry(shadow, &cache->shadows, node) {
+		const struct pym_watch *watch = shadow->watch;
+
 		bytes += kmalloc_size_roundup(pym_cache_bytes() +
 					      struct_size_t(struct pym_watch, block,
-							    shadow->watch->switches.quarantine));
+							    watch->switches.quarantine));
+		bytes += (pym_guard_listed(shadow) + watch->guard.nr_leaving) *
+			 kmalloc_size_roundup(sizeof(struct pym_guard));
+	}
 	if (cache->fronts)
 		bytes += ALIGN(struct_size_t(struct pym_front, slot, slots), SMP_CACHE_BYTES) *
 			 num_possible_cpus() + kmalloc_size_roundup(depots);
@@ -39,7 +44,7 @@ static size_t arena_metadata(struct pym_arena *arena)
 
 static size_t metadata_of(struct pym_heap *heap)
 {
-	size_t bytes = kmalloc_size_roundup(pym_heap_bytes());
+	size_t bytes = kmalloc_size_roundup(pym_heap_bytes(heap->flags));
 	struct pym_cache *cache;
 	struct pym_arena *arena;
 	unsigned int i;
@@ -49,7 +54,7 @@ static size_t metadata_of(struct pym_heap *heap)
 			bytes += cache_metadata(heap->class[i]);
 	list_for_each_entry(cache, &heap->caches, node)
 		bytes += cache_metadata(cache);
-	for (i = 0; i < pym_nr_orders(); i++)
+	for (i = 0; i < pym_nr_orders(heap->flags); i++)
 		if (heap->order[i])
 			bytes += kmalloc_size_roundup(sizeof(struct pym_order));
 	list_for_each_entry(arena, &heap->arenas, all)

@@ -84,7 +84,7 @@ static unsigned long free_pools(struct pym_heap *heap)
 	unsigned int i;
 
 	/* Of one page. */
-	for (i = 0; i < pym_nr_orders(); i += PYM_NR_ORDERS)
+	for (i = 0; i < pym_nr_orders(heap->flags); i += PYM_NR_ORDERS)
 		n += heap->order[i] ? heap->order[i]->free : 0;
 	return n;
 }
@@ -309,6 +309,7 @@ const struct walk_state walk_states[] = {
 	{ "switched", walk_switched },
 	{ "switched-twice", walk_switched_twice },
 	{ "switched-off", walk_switched_off },
+	{ "guarded", walk_guarded },
 	{ "quarantined", walk_quarantined },
 	{ "switched-at-limit", walk_switched_at_limit },
 };

@@ -48,6 +48,15 @@ void walk_switched_off(struct walk_scene *s)
 	switch_heap(s, 0, 0);
 }
 
+/* Every other block has a page behind it that nobody may touch, and some are freed. */
+void walk_guarded(struct walk_scene *s)
+{
+	const struct pym_switches switches = { .guard = 2 };
+
+	KUNIT_ASSERT_EQ(s->test, pym_switch_heap(s->heap, &switches), 0);
+	walk_take(s, 16);
+}
+
 /* All that shadows have is in quarantine. */
 void walk_quarantined(struct walk_scene *s)
 {
@@ -85,7 +94,7 @@ void walk_with_watched_block(struct walk_scene *s)
 
 static bool is_same(const struct pym_switches *a, const struct pym_switches *b)
 {
-	return a->on == b->on && a->quarantine == b->quarantine;
+	return a->on == b->on && a->quarantine == b->quarantine && a->guard == b->guard;
 }
 
 /* Change what is on for a cache; if that fails, the same is on as before. */

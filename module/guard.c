@@ -367,6 +367,7 @@ unsigned long pym_guard_listed(const struct pym_cache *shadow)
 
 	return guard->nr_live + guard->nr_kept + guard->nr_freed;
 }
+EXPORT_SYMBOL_IF_KUNIT(pym_guard_listed);
 
 /* ----------------------------------------------------------- allocation -- */
 

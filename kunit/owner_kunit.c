@@ -48,14 +48,17 @@ static void expect_first(struct kunit *test, const char *file, unsigned int n, c
 			      "no %s in the first stack of %s", from, file);
 }
 
+/* Places that a stack shows: the call is not their last instruction. */
 static noinline void take_nine(struct kunit *test, struct pym_cache *cache, void **blocks)
 {
 	pymt_take_many(test, cache, blocks, 9);
+	barrier();
 }
 
 static noinline void take_three(struct kunit *test, struct pym_cache *cache, void **blocks)
 {
 	pymt_take_many(test, cache, blocks, 3);
+	barrier();
 }
 
 static void most_blocks_first(struct kunit *test)

@@ -52,7 +52,7 @@ help:
 	@echo '  help             this text'
 	@echo 'In QEMU; this machine never loads the module'
 	@echo '  test             KUnit under KASAN, lockdep, kmemleak, on PREEMPT_RT, on stock kernels'
-	@echo '  coverage         the lines of module/ that the KUnit suites do not run'
+	@echo '  coverage         the lines of module/ that the KUnit suites do not run, and why'
 	@echo '  demo             replay recorded kernel allocations and show the heap map'
 	@echo '  misuse           do 23 things wrong with pymalloc and with SLUB'
 	@echo '  soak             do 100 million things right with everything switched on in turn'

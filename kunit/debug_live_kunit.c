@@ -203,6 +203,126 @@ static void of_a_heap(struct kunit *test)
 	pymt_expect_misuse(test, PYM_MISUSE_OVERFLOW, 4);
 }
 
+/* What a shadow has no memory for the cache's own pools give. */
+static void own_pools_serve_at_the_limit(struct kunit *test)
+{
+	struct pymt_heap *th = pymt_debug_open(test);
+	struct pym_cache *cache = pymt_cache(test, th->heap, 100);
+	void *keep = pymt_take(test, cache), *p;
+	struct pym_heap_stats stats;
+
+	pymt_switch(test, cache, "poison");
+	pym_heap_stats(th->heap, &stats);
+	KUNIT_ASSERT_EQ(test, pym_heap_set_limit(th->heap, stats.held), 0);
+	p = pymt_take(test, cache);
+	KUNIT_EXPECT_PTR_EQ(test, pymt_pool(test, p), pymt_pool(test, keep));
+	pym_cache_free(cache, p);
+	KUNIT_ASSERT_EQ(test, pym_heap_set_limit(th->heap, 0), 0);
+	p = pymt_take(test, cache);
+	KUNIT_EXPECT_PTR_EQ(test, pymt_pool(test, p)->owner, cache->shadow);
+	pym_cache_free(cache, p);
+	pym_cache_free(cache, keep);
+	pymt_check(test, th);
+}
+
+/* All of many blocks or none, under a shadow as without. */
+static void bulk_at_the_limit(struct kunit *test)
+{
+	struct pymt_heap *th = pymt_debug_open(test);
+	struct pym_cache *cache = pymt_cache(test, th->heap, 200);
+	unsigned int n = 500;
+	void **blocks = pymt_array(test, n), *keep;
+	struct pym_heap_stats stats;
+
+	pymt_switch(test, cache, "poison");
+	keep = pymt_take(test, cache);
+	pym_heap_stats(th->heap, &stats);
+	KUNIT_ASSERT_EQ(test, pym_heap_set_limit(th->heap, stats.held), 0);
+	KUNIT_EXPECT_EQ(test, pym_cache_alloc_bulk(cache, GFP_KERNEL, n, blocks), 0);
+	KUNIT_EXPECT_EQ(test, pymt_live(cache), 1);
+	pymt_check(test, th);
+	KUNIT_ASSERT_EQ(test, pym_heap_set_limit(th->heap, 0), 0);
+	KUNIT_ASSERT_EQ(test, pym_cache_alloc_bulk(cache, GFP_KERNEL, n, blocks), n);
+	pym_cache_free_bulk(cache, n, blocks);
+	pym_cache_free(cache, keep);
+	KUNIT_EXPECT_EQ(test, pymt_live(cache), 0);
+}
+
+/* A class is made where there is room for it, with what is switched on or without. */
+static void class_without_room_for_switches(struct kunit *test)
+{
+	struct pymt_heap *th = pymt_debug_open(test);
+	struct pym_heap_stats stats;
+	struct pym_switches is;
+	void *p;
+
+	/* There are pools, so that the class needs no more than its descriptor. */
+	p = pymt_malloc(test, th->heap, 64);
+	pymt_switch_heap(test, th->heap, "poison");
+	pym_heap_stats(th->heap, &stats);
+	KUNIT_ASSERT_EQ(test, pym_heap_set_limit(th->heap, stats.held +
+						 kmalloc_size_roundup(pym_cache_bytes())), 0);
+	KUNIT_ASSERT_TRUE(test, !th->heap->class[pym_size_to_class(96)]);
+	pym_free(pymt_malloc(test, th->heap, 96));
+	KUNIT_ASSERT_TRUE(test, !!th->heap->class[pym_size_to_class(96)]);
+	pym_cache_switches(th->heap->class[pym_size_to_class(96)], &is);
+	KUNIT_EXPECT_EQ(test, is.on, 0);
+	KUNIT_ASSERT_EQ(test, pym_heap_set_limit(th->heap, 0), 0);
+	pymt_switch_heap(test, th->heap, "poison redzone");
+	pym_cache_switches(th->heap->class[pym_size_to_class(96)], &is);
+	KUNIT_EXPECT_EQ_MSG(test, is.on, PYM_POISON | PYM_REDZONE, "the next time there is");
+	pym_free(p);
+}
+
+/* The sparse pool that is being filled is frozen; allocations go on elsewhere. */
+static void frozen_while_it_fills(struct kunit *test)
+{
+	struct pymt_heap *th = pymt_debug_open(test);
+	struct pym_cache *cache = pymt_cache(test, th->heap, 200), *shadow;
+	unsigned int n = 2000, i, nid;
+	void **blocks = pymt_array(test, n), *p;
+	struct pym_pool *next = NULL;
+	u8 *bad = NULL;
+
+	pymt_switch(test, cache, "redzone freeze");
+	shadow = cache->shadow;
+	pymt_take_many(test, cache, blocks, n);
+	/* So few are left in each pool that they drain. */
+	for (i = 0; i < n; i++) {
+		if (i % 8) {
+			pym_cache_free(cache, blocks[i]);
+			blocks[i] = NULL;
+		}
+	}
+	p = pymt_take(test, cache);
+	for (nid = 0; nid < pym_nr_nodes(); nid++)
+		next = next ?: shadow->node_of[nid].next;
+	KUNIT_ASSERT_NOT_NULL(test, next);
+	for (i = 0; i < n; i += 8) {
+		if (pymt_pool(test, blocks[i]) == next) {
+			bad = blocks[i];
+			blocks[i] = NULL;
+			break;
+		}
+	}
+	KUNIT_ASSERT_NOT_NULL(test, bad);
+	bad[200] ^= 1;
+	pym_cache_free(cache, bad);
+	pymt_expect_misuse(test, PYM_MISUSE_OVERFLOW, 1);
+	KUNIT_EXPECT_TRUE(test, next->frozen);
+	pymt_check(test, th);
+	for (i = 0; i < 100; i++) {
+		bad = pymt_take(test, cache);
+		KUNIT_EXPECT_PTR_NE(test, pymt_pool(test, bad), next);
+		pym_cache_free(cache, bad);
+	}
+	pym_cache_free(cache, p);
+	for (i = 0; i < n; i++)
+		pym_cache_free(cache, blocks[i]);
+	KUNIT_EXPECT_EQ(test, pymt_live(cache), 0);
+	pymt_check(test, th);
+}
+
 static void reset_and_destroy(struct kunit *test)
 {
 	struct pymt_heap *th = pymt_debug_open(test);
@@ -370,6 +490,10 @@ static struct kunit_case debug_cases[] = {
 	KUNIT_CASE_PARAM(constructed_blocks_stay_so, pymt_debug_kinds),
 	KUNIT_CASE_PARAM(switched_while_live, pymt_debug_kinds),
 	KUNIT_CASE_PARAM(of_a_heap, pymt_debug_kinds),
+	KUNIT_CASE_PARAM(own_pools_serve_at_the_limit, pymt_debug_kinds),
+	KUNIT_CASE_PARAM(bulk_at_the_limit, pymt_debug_kinds),
+	KUNIT_CASE_PARAM(class_without_room_for_switches, pymt_debug_kinds),
+	KUNIT_CASE_PARAM(frozen_while_it_fills, pymt_debug_kinds),
 	KUNIT_CASE_PARAM(reset_and_destroy, pymt_debug_kinds),
 	KUNIT_CASE_PARAM(random_operations, pymt_debug_kinds),
 	KUNIT_CASE_PARAM(switched_in_use, pymt_debug_kinds),

@@ -142,7 +142,8 @@ static inline struct pym_cache_stats pymt_stats_of(struct pym_cache *cache)
 	return stats;
 }
 
-/* Write to a file as an administrator would. */
+/* As an administrator would: a command, true if it succeeds; and write to a file. */
+__printf(2, 3) bool pymt_shell(struct kunit *test, const char *fmt, ...);
 void pymt_echo(struct kunit *test, const char *text, const char *path);
 
 /* Allocations after which a cache is sure to have its fronts. */

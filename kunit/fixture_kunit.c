@@ -388,16 +388,28 @@ struct pym_cache *pymt_cache(struct kunit *test, struct pym_heap *heap, size_t s
 	return cache;
 }
 
-/* By a shell: on Linux 7.3 filp_open() finds nothing for a kernel thread. */
-void pymt_echo(struct kunit *test, const char *text, const char *path)
+/* On Linux 7.3 filp_open() finds nothing for a kernel thread. */
+bool pymt_shell(struct kunit *test, const char *fmt, ...)
 {
-	char command[128];
+	char command[256];
 	char *argv[4] = { "/bin/sh", "-c", command, NULL };
 	static char *env[2] = { "PATH=/bin:/sbin", NULL };
+	va_list args;
+	int n, status;
 
-	scnprintf(command, sizeof(command), "echo %s >%s", text, path);
-	KUNIT_ASSERT_EQ_MSG(test, call_usermodehelper(argv[0], argv, env, UMH_WAIT_PROC), 0,
-			    "%s", command);
+	va_start(args, fmt);
+	n = vscnprintf(command, sizeof(command), fmt, args);
+	va_end(args);
+	KUNIT_ASSERT_LT_MSG(test, n, sizeof(command) - 1, "too long: %s", command);
+	status = call_usermodehelper(argv[0], argv, env, UMH_WAIT_PROC);
+	KUNIT_ASSERT_GE_MSG(test, status, 0, "no shell for: %s", command);
+	return !status;
+}
+
+void pymt_echo(struct kunit *test, const char *text, const char *path)
+{
+	KUNIT_ASSERT_TRUE_MSG(test, pymt_shell(test, "echo %s >%s", text, path), "%s, %s", text,
+			      path);
 }
 
 struct pym_cache *pymt_warm_cache(struct kunit *test, struct pym_heap *heap, size_t size)

@@ -2,7 +2,8 @@
 /*
  * Hooks around the general-purpose functions of a heap.
  */
-#include "fixture.h"
+#include <linux/delay.h>
+#include "within.h"
 
 /* What a hook saw last, and the functions it wraps. */
 struct spy {
@@ -323,6 +324,27 @@ static void free_of_null_is_hooked(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, spy->null_frees, 1);
 }
 
+#if PYMT_HAS_NMI
+static void free_it(void *p)
+{
+	pym_free(p);
+}
+
+/* Hooks are not called there, but are told of the free when it is done, a moment later. */
+static void free_in_nmi_is_hooked(struct kunit *test)
+{
+	struct spy *spy = install(test, heap_of(test));
+	void *p = pymt_malloc(test, heap_of(test), 10);
+	unsigned int ms;
+
+	pymt_call_in(test, PYMT_NMI, free_it, p);
+	for (ms = 0; ms < 2000 && !READ_ONCE(spy->frees); ms++)
+		usleep_range(1000, 1100);
+	KUNIT_EXPECT_EQ(test, spy->frees, 1);
+	KUNIT_EXPECT_PTR_EQ(test, spy->p, p);
+}
+#endif
+
 /* As CPython's set_nomemory(): failures on demand, on and off again. */
 static void hook_may_refuse(struct kunit *test)
 {
@@ -390,6 +412,9 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(caches_are_not_hooked),
 	KUNIT_CASE(default_heap_hooks),
 	KUNIT_CASE(free_of_null_is_hooked),
+#if PYMT_HAS_NMI
+	KUNIT_CASE(free_in_nmi_is_hooked),
+#endif
 	KUNIT_CASE(hook_may_refuse),
 	KUNIT_CASE(calloc_overflow),
 	KUNIT_CASE(destroy_drops_hooks),

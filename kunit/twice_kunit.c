@@ -124,6 +124,30 @@ static void comes_to_light(struct kunit *test)
 	pymt_expect_misuse(test, PYM_MISUSE_DOUBLE_FREE, 1);
 }
 
+/* Of a block that went back to its pool, and the pool to its arena, before the second. */
+static void after_its_pool_was_left(struct kunit *test)
+{
+	struct pym_cache *cache = pymt_warm_cache(test, heap_of(test), 64);
+	unsigned int per_pool = cache->capacity, i;
+	void **others = pymt_array(test, per_pool), *p;
+
+	pym_heap_shrink(heap_of(test));
+	migrate_disable();
+	pymt_take_many(test, cache, others, per_pool);
+	/* A pool of its own; what the front has beside it goes with it. */
+	p = pymt_take(test, cache);
+	pym_cache_free(cache, p);
+	for (i = 0; i < 30; i++)
+		pym_cache_free(cache, others[i]);
+	pym_cache_free(cache, p);
+	migrate_enable();
+	pymt_expect_misuse(test, PYM_MISUSE_DOUBLE_FREE, 0);
+	pym_heap_shrink(heap_of(test));
+	pymt_expect_misuse(test, PYM_MISUSE_DOUBLE_FREE, 1);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).live, per_pool - 30);
+	pymt_give_many(cache, others + 30, per_pool - 30);
+}
+
 /* Or when the cache goes: that is no leak. */
 static void until_the_end(struct kunit *test)
 {
@@ -168,6 +192,36 @@ static void on_two_cpus(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).live, 0);
 }
 
+/* The second is in a front yet when the page it was in has gone back to the system. */
+static void after_its_page_has_gone(struct kunit *test)
+{
+	struct pym_cache *cache = pymt_warm_cache(test, heap_of(test), 512);
+	int cpu = cpumask_any_but(cpu_online_mask, raw_smp_processor_id());
+	unsigned int n = 4000, given, gone = 0, i;
+	void **blocks = pymt_array(test, n);
+	struct gift gift[5];
+
+	if (cpu >= nr_cpu_ids)
+		kunit_skip(test, "needs two CPUs");
+	WRITE_ONCE(pym_decay_ms, PYMT_BY_HAND);
+	pymt_take_many(test, cache, blocks, n);
+	for (given = 0; given < ARRAY_SIZE(gift); given++) {
+		gift[given] = (struct gift){ cache, blocks[given * (n / ARRAY_SIZE(gift))] };
+		work_on_cpu(cpu, give_there, &gift[given]);
+	}
+	/* Most of the memory goes at once. */
+	pymt_give_many(cache, blocks, n);
+	rcu_read_lock();
+	for (i = 0; i < given; i++)
+		gone += !pym_lookup(gift[i].p);
+	rcu_read_unlock();
+	KUNIT_EXPECT_GT(test, gone, 0);
+	pymt_expect_misuse(test, PYM_MISUSE_DOUBLE_FREE, 0);
+	pym_heap_shrink(heap_of(test));
+	pymt_expect_misuse(test, PYM_MISUSE_DOUBLE_FREE, given);
+	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).live, 0);
+}
+
 static struct kunit_case twice_cases[] = {
 	KUNIT_CASE(in_a_row),
 	KUNIT_CASE(by_pym_free),
@@ -175,8 +229,10 @@ static struct kunit_case twice_cases[] = {
 	KUNIT_CASE(around_another_by_pym_free),
 	KUNIT_CASE(in_bulk),
 	KUNIT_CASE(comes_to_light),
+	KUNIT_CASE(after_its_pool_was_left),
 	KUNIT_CASE(until_the_end),
 	KUNIT_CASE(on_two_cpus),
+	KUNIT_CASE(after_its_page_has_gone),
 	{}
 };
 

@@ -284,10 +284,9 @@ static void detach_pools(struct pym_cache *cache)
 	/* A hold of the lock for each pool: there may be very many. */
 	do {
 		raw_spin_lock_irqsave(&cache->lock, flags);
+		/* None is in limbo: pym_rcu_sync() has waited for that. */
 		pool = pym_cache_any_used(cache) ?:
-		       list_first_entry_or_null(&cache->full, struct pym_pool, list) ?:
-		       list_first_entry_or_null(&cache->limbo, struct pym_pool, list) ?:
-		       list_first_entry_or_null(&cache->limbo_next, struct pym_pool, list);
+		       list_first_entry_or_null(&cache->full, struct pym_pool, list);
 		if (pool) {
 			list_del_init(&pool->list);
 			cache->nr_pools--;

@@ -10,6 +10,7 @@
 #include <linux/rbtree.h>
 #include <linux/string.h>
 #include "guard.h"
+#include "kmemleak.h"
 
 /* Areas of freed blocks that a shadow keeps, so that whoever goes on using them faults. */
 #define FREED_MAX	(PYM_TRAPS ? 32 : 0)
@@ -518,7 +519,10 @@ bool pym_guard_free(struct pym_cache *cache, const void *p, unsigned long ip)
 	w = watched(g);
 	pym_owner_free(&w);
 	keep = bad && pym_watches(shadow, PYM_FREEZE);
-	if (!keep)
+	/* What is kept is nobody's, and not lost. */
+	if (keep)
+		pym_kmemleak_ignore(g->area);
+	else
 		pym_area_close(g);
 	g = retire(g, keep);
 	if (g)

@@ -49,6 +49,7 @@ struct walk_state {
 	void (*build)(struct walk_scene *s);
 	bool (*fits)(enum pymt_kind kind);	/* NULL: any kind of heap can be so */
 	bool first;		/* before what the call needs is there */
+	bool slow;		/* as it waits for readers */
 };
 
 #define WALK_NEVER_FAILS	BIT(0)

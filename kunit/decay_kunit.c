@@ -74,7 +74,7 @@ void pymt_expect_at_rest(struct kunit *test, struct pymt_heap *th, struct pym_ca
 	KUNIT_EXPECT_LE_MSG(test, ticks, PYMT_TICKS, "ticks");
 	pymt_expect_closed(test, cache);
 	for (nid = 0; nid < pym_nr_nodes(); nid++) {
-		struct pym_order *order = *pym_order_of(th->heap, cache->partition, nid, cache->order);
+		struct pym_order *order = *pym_order_of(th->heap, 0, nid, cache->order);
 
 		/* What cannot be split is given back whole, or not at all. */
 		if (order && th->heap->provider->flags & PYM_PROVIDER_SPLIT)

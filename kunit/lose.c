@@ -51,7 +51,7 @@ static noinline void keep_or_lose(struct losing *l, struct kept *block, bool kee
 		block->next = l->first;
 		l->first = block;
 	} else {
-		pr_info("lost 0x%px\n", block);
+		pr_info("lost 0x%lx\n", (unsigned long)block);
 	}
 }
 

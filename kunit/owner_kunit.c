@@ -30,8 +30,9 @@ static void set_scene(struct kunit *test, struct scene *s)
 
 static void expect_entries(struct kunit *test, const char *file, unsigned int n)
 {
-	KUNIT_EXPECT_TRUE_MSG(test, pymt_shell(test, "test $(grep -c ' blocks, ' %s) = %u", file, n),
-			      "%u entries in %s", n, file);
+	bool ok = pymt_shell(test, "test $(grep -c ' blocks, ' %s) = %u", file, n);
+
+	KUNIT_EXPECT_TRUE_MSG(test, ok, "%u entries in %s", n, file);
 }
 
 /* The first entry: our blocks, and where in this file they come from. */
@@ -39,13 +40,13 @@ static void expect_first(struct kunit *test, const char *file, unsigned int n, c
 {
 	pid_t pid = task_pid_nr(current);
 
-	KUNIT_EXPECT_TRUE_MSG(test,
-			      pymt_shell(test, "sed -n 2p %s | grep -qx '%u blocks, %u bytes, tasks %d..%d'",
-					 file, n, n * SIZE, pid, pid),
-			      "%u blocks first in %s", n, file);
-	KUNIT_EXPECT_TRUE_MSG(test,
-			      pymt_shell(test, "sed -n '3,/blocks/p' %s | grep -q '%s'", file, from),
-			      "no %s in the first stack of %s", from, file);
+	bool ok;
+
+	ok = pymt_shell(test, "sed -n 2p %s | grep -qx '%u blocks, %u bytes, tasks %d..%d'",
+			file, n, n * SIZE, pid, pid);
+	KUNIT_EXPECT_TRUE_MSG(test, ok, "%u blocks first in %s", n, file);
+	ok = pymt_shell(test, "sed -n '3,/blocks/p' %s | grep -q '%s'", file, from);
+	KUNIT_EXPECT_TRUE_MSG(test, ok, "no %s in the first stack of %s", from, file);
 }
 
 /* Places that a stack shows: the call is not their last instruction. */
@@ -159,8 +160,9 @@ static void more_places_than_there_is_room_for(struct kunit *test)
 		KUNIT_ASSERT_NOT_NULL(test, blocks[i]);
 	}
 	expect_entries(test, s.of_cache, KEPT);
-	KUNIT_EXPECT_TRUE(test, pymt_shell(test, "tail -n 1 %s | grep -qx '%u blocks of other call sites'",
-					   s.of_cache, PLACES - KEPT));
+	KUNIT_EXPECT_TRUE(test,
+			  pymt_shell(test, "tail -n 1 %s | grep -qx '%u blocks of other call sites'",
+				     s.of_cache, PLACES - KEPT));
 	/* A leak of all of them: a few are printed. */
 	KUNIT_EXPECT_EQ(test, pym_owner_leaks(s.heap, s.cache), KEPT);
 	pymt_give_many(s.cache, blocks, PLACES);

@@ -214,9 +214,9 @@ static void allocate(struct actor *a, struct block *b)
 {
 	bool zeroed = !below(a, 4);
 	gfp_t gfp = a->gfp | __GFP_NOWARN | (zeroed ? __GFP_ZERO : 0);
-	struct block new = { .heap = below(a, ARRAY_SIZE(heaps)), .origin = below(a, NR_CACHES + 4) };
+	struct block new = { .heap = below(a, ARRAY_SIZE(heaps)) };
 
-	new.origin = min_t(u8, new.origin, ANY_SIZE);
+	new.origin = min_t(u8, below(a, NR_CACHES + 4), ANY_SIZE);
 	if (new.origin == CTOR_96) {
 		zeroed = false;
 		gfp &= ~__GFP_ZERO;

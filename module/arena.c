@@ -163,13 +163,14 @@ bool pym_arena_place(struct pym_heap *heap, struct pym_order *order, struct pym_
 struct pym_pool *pym_pool_take(struct pym_cache *cache, int nid, struct pym_spare_bits *spare)
 {
 	struct pym_heap *heap = cache->heap;
-	struct pym_order *order = READ_ONCE(*pym_order_of(heap, cache->partition, nid, cache->order));
 	struct pym_arena *arena;
 	struct pym_pool *pool = NULL;
+	struct pym_order *order;
 	unsigned int n;
 	u64 bit;
 
 	lockdep_assert_held(&cache->lock);
+	order = READ_ONCE(*pym_order_of(heap, cache->partition, nid, cache->order));
 	if (!order)
 		return NULL;
 

@@ -386,7 +386,7 @@ static void check_cache_sums(struct walk *w, struct pym_cache *cache)
 		broken(w, "shadow", "shadow of cache %s holds %lu blocks back, its pools %u",
 		       cache->name, cache->held, cache->seen.held);
 	if (guards)
-		broken(w, "shadow", "shadow of cache %s has %u guarded blocks and free areas, counted others",
+		broken(w, "shadow", "cache %s: guarded blocks and free areas are not %u",
 		       cache->name, cache->seen.guards);
 	if (bad)
 		broken(w, "cache-count",

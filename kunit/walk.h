@@ -92,6 +92,7 @@ void walk_guarded(struct walk_scene *s);
 void walk_quarantined(struct walk_scene *s);
 void walk_switched_at_limit(struct walk_scene *s);
 void walk_with_watched(struct walk_scene *s);
+void walk_with_guarded(struct walk_scene *s);
 void walk_with_watched_block(struct walk_scene *s);
 bool walk_switch_on(struct walk_scene *s);
 void walk_switch_back(struct walk_scene *s);

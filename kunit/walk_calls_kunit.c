@@ -488,6 +488,7 @@ const struct walk_call walk_calls[] = {
 	{ "cache-destroy", destroy_other, NULL, with_doomed, SURE },
 	{ "scan", scan, NULL, NULL, SURE },
 	{ "watched-alloc", other_alloc, other_free, walk_with_watched, ONE },
+	{ "guarded-alloc", other_alloc, other_free, walk_with_guarded, ONE },
 	{ "watched-free", walk_free_watched, NULL, walk_with_watched_block, SURE },
 	{ "switch-on", walk_switch_on, walk_switch_back, NULL, WALK_UNTOLD },
 	{ "switch-other", walk_switch_other, NULL, walk_with_watched_block,

@@ -75,6 +75,7 @@ void walk_settle(struct walk_scene *s, bool waits, struct pym_heap_stats *stats)
 			pym_rcu_sync(s->other);
 	}
 	flush_work(&s->heap->reap_work);
+	pym_area_sync();
 	for (ms = 0; ms < 1000; ms++) {
 		pym_heap_stats(s->heap, stats);
 		if (!stats->in_flight)

@@ -84,6 +84,17 @@ void walk_with_watched(struct walk_scene *s)
 	KUNIT_ASSERT_EQ(s->test, pym_switch_cache(s->other, &switches), 0);
 }
 
+/* A cache each of whose blocks has a page behind it that nobody may touch. */
+void walk_with_guarded(struct walk_scene *s)
+{
+	const struct pym_switches switches = { .guard = 1 };
+	struct pym_cache_args args = { .heap = s->heap };
+
+	s->other = pym_cache_create("guarded", 24, &args);
+	KUNIT_ASSERT_NOT_NULL(s->test, s->other);
+	KUNIT_ASSERT_EQ(s->test, pym_switch_cache(s->other, &switches), 0);
+}
+
 /* One with a live block that its shadow has, and one of its own. */
 void walk_with_watched_block(struct walk_scene *s)
 {

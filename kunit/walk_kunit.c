@@ -15,7 +15,7 @@
 #include <linux/vmalloc.h>
 #include "walk.h"
 
-#define MAX_SITES	400		/* that a call reaches */
+#define MAX_SITES	2000		/* that a call reaches */
 #define MAX_CALLS	64
 #define WITH_KASAN	IS_ENABLED(CONFIG_KASAN)
 #define MAX_STATES	32

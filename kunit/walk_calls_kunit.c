@@ -293,6 +293,11 @@ static bool malloc_atomic_512(struct walk_scene *s)
 	return malloc_of(s, 512, WALK_ATOMIC);
 }
 
+static bool malloc_atomic_1000(struct walk_scene *s)
+{
+	return malloc_of(s, 1000, WALK_ATOMIC);
+}
+
 static bool malloc_atomic_24(struct walk_scene *s)
 {
 	return malloc_of(s, 24, WALK_ATOMIC);
@@ -307,6 +312,12 @@ static bool calloc_small(struct walk_scene *s)
 {
 	s->zeroed = true;
 	return returns(s, pym_calloc(s->heap, 10, 30, WALK_QUIETLY), 300);
+}
+
+static bool calloc_medium(struct walk_scene *s)
+{
+	s->zeroed = true;
+	return returns(s, pym_calloc(s->heap, 5, 300, WALK_QUIETLY), 1500);
 }
 
 static bool calloc_large(struct walk_scene *s)
@@ -497,5 +508,9 @@ const struct walk_call walk_calls[] = {
 	{ "switch-heap-on", walk_switch_heap_on, walk_switch_heap_back, NULL, WALK_UNTOLD },
 	{ "switch-heap-off", walk_switch_heap_off, NULL, NULL, SURE },
 	{ "owners", walk_owners, NULL, walk_with_watched_block, WALK_KEEPS },
+	{ "bulk-ctor", bulk_40_of_other, bulk_other_free, with_ctor, ONE },
+	{ "calloc-medium", calloc_medium, free_p, NULL, ONE | WALK_LARGER },
+	{ "malloc-atomic-1000", malloc_atomic_1000, free_p, NULL,
+	  ONE | WALK_NO_SLEEP | WALK_LARGER },
 };
 const unsigned int walk_nr_calls = ARRAY_SIZE(walk_calls);

@@ -13,14 +13,30 @@
 #include "guard.h"
 
 #if PYM_TRAPS
+#include <asm/cpufeature.h>
+#include <asm/invpcid.h>
+#include <asm/processor-flags.h>
 #include <asm/special_insns.h>
-#include <asm/tlbflush.h>
 
+/*
+ * Forget all translations on this CPU, global ones and those of other contexts too: what
+ * __flush_tlb_all() does, which is not for modules. Either way is the processor's own;
+ * bits of CR4 that must not change do not.
+ */
 static void flush_here(void *unused)
 {
-	preempt_disable();
-	__flush_tlb_all();
-	preempt_enable();
+	unsigned long flags, cr4;
+
+	if (boot_cpu_has(X86_FEATURE_INVPCID)) {
+		invpcid_flush_all();
+		return;
+	}
+	/* Who else changes CR4 is not in between. */
+	local_irq_save(flags);
+	asm volatile("mov	%%cr4, %0" : "=r" (cr4));
+	asm volatile("mov	%0, %%cr4" : : "r" (cr4 ^ X86_CR4_PGE) : "memory");
+	asm volatile("mov	%0, %%cr4" : : "r" (cr4) : "memory");
+	local_irq_restore(flags);
 }
 
 /**

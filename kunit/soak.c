@@ -102,13 +102,14 @@ static long look_at_all(void)
 		wrongs += w->thread.wrong + w->irq.wrong;
 	}
 	for (i = 0; i < NR_HEAPS; i++) {
+		struct pym_heap *heap = soak_heaps[i].heap;
 		struct pym_heap_stats stats;
 		unsigned int s = 0;
 
 		/* What pym_cache_free_rcu() was given is freed some time after a grace period. */
-		for (pym_heap_stats(soak_heaps[i].heap, &stats); stats.live > live[i] && s < 30; s++) {
+		for (pym_heap_stats(heap, &stats); stats.live > live[i] && s < 30; s++) {
 			msleep(1000);
-			pym_heap_stats(soak_heaps[i].heap, &stats);
+			pym_heap_stats(heap, &stats);
 		}
 		if (stats.live != live[i]) {
 			pr_err("wrong: heap %s has %lu live blocks, its users have %lu\n",

@@ -422,26 +422,27 @@ void soak_destroy_heaps(void)
  */
 int soak_create_heaps(void)
 {
-	unsigned int i, k;
+	struct soak_heap *h;
+	unsigned int k;
 
-	for (i = 0; i < NR_HEAPS; i++) {
+	for (h = soak_heaps; h < soak_heaps + NR_HEAPS; h++) {
 		struct pym_heap_args args = {
-			.provider = soak_heaps[i].provider, .flags = soak_heaps[i].flags,
-			.isolate_ms = soak_heaps[i].flags & PYM_HEAP_ISOLATE ? 50 : 0,
+			.provider = h->provider, .flags = h->flags,
+			.isolate_ms = h->flags & PYM_HEAP_ISOLATE ? 50 : 0,
 		};
 
-		soak_heaps[i].heap = pym_heap_create(soak_heaps[i].name, &args);
-		if (!soak_heaps[i].heap)
+		h->heap = pym_heap_create(h->name, &args);
+		if (!h->heap)
 			return -ENOMEM;
 		for (k = 0; k < NR_CACHES; k++) {
 			struct pym_cache_args cache = {
-				.heap = soak_heaps[i].heap,
+				.heap = h->heap,
 				.flags = kinds[k].flags,
 				.ctor = k == CTOR_96 ? construct : NULL,
 			};
 
-			soak_heaps[i].cache[k] = pym_cache_create(kinds[k].name, kinds[k].size, &cache);
-			if (!soak_heaps[i].cache[k])
+			h->cache[k] = pym_cache_create(kinds[k].name, kinds[k].size, &cache);
+			if (!h->cache[k])
 				return -ENOMEM;
 		}
 	}

@@ -309,8 +309,8 @@
  * the addresses stay the area's: at once for this CPU, for others by an interrupt if the
  * context allows it, else by a work item. The last 32 areas freed are kept so, and given
  * back by vfree() (area.c), in the work item if need be. A guarded block is of no pool:
- * who does not find a pool asks for one (guard.c, a tree by address). It counts as live, in the ledger
- * as `in blocks', the rest of its area as rounding, that of a free one as free, its
+ * who does not find a pool asks for one (guard.c, a tree by address). It counts as live,
+ * in the ledger as `in blocks', the rest of its area as rounding, that of a free one as free, its
  * record as metadata. An allocation that may not sleep, that insists on a node or that
  * there is no area for is served from the pools, and counted; all areas together take no
  * more than a quarter of the heap's limit. The memory is not

@@ -112,6 +112,24 @@ static void file_says_what_came_of_it(struct kunit *test)
 	KUNIT_EXPECT_EQ_MSG(test, grep("^record +10 +5$"), 0, "counts stay to be read");
 }
 
+/* What is written is what is read. */
+static void file_shows_the_setting(struct kunit *test)
+{
+	static const struct {
+		const char *words, *shown;
+	} settings[] = {
+		{ "site=large nth=5 task=any", "^# site=large nth=5 task=any$" },
+		{ "from=7 times=2 task=self", "^# site=all from=7 times=2 task=self$" },
+		{ "site=large,record probability=3", "^# site=record,large probability=3 task=any$" },
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(settings); i++) {
+		pymt_echo(test, settings[i].words, "/sys/kernel/debug/pymalloc/fail");
+		KUNIT_EXPECT_EQ_MSG(test, grep(settings[i].shown), 0, "%s", settings[i].words);
+	}
+}
+
 static void fail_exit(struct kunit *test)
 {
 	pym_fail_set(NULL);
@@ -122,6 +140,7 @@ static struct kunit_case fail_cases[] = {
 	KUNIT_CASE(words_mean_what_they_say),
 	KUNIT_CASE(bad_words_change_nothing),
 	KUNIT_CASE(file_says_what_came_of_it),
+	KUNIT_CASE(file_shows_the_setting),
 	{}
 };
 

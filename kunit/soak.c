@@ -75,7 +75,7 @@ static int work(void *arg)
 	struct worker *w = arg;
 	u64 from = done_by(w), step = max(1ULL, (w->until - from) / 10), told = 0;
 
-	hrtimer_start(&w->timer, ns_to_ktime(100000), HRTIMER_MODE_REL_PINNED_HARD);
+	hrtimer_start(&w->timer, ns_to_ktime(100000), HRTIMER_MODE_REL_PINNED);
 	while (done_by(w) < w->until) {
 		soak_act_in_thread(&w->thread);
 		cond_resched();
@@ -243,9 +243,9 @@ static int __init soak_init(void)
 		init_actor(&w->thread, cpu, w->own, OWN, GFP_KERNEL);
 		init_actor(&w->irq, cpu, w->irq_own, IRQ_OWN, GFP_ATOMIC);
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0)
-		hrtimer_setup(&w->timer, interrupt, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED_HARD);
+		hrtimer_setup(&w->timer, interrupt, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED);
 #else
-		hrtimer_init(&w->timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED_HARD);
+		hrtimer_init(&w->timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED);
 		w->timer.function = interrupt;
 #endif
 		if (nr_workers == num_online_cpus())

@@ -3,7 +3,6 @@
  * Caches: the lifecycle of those with a name of their own and of the hidden ones
  * behind pym_malloc(), and what they hold.
  */
-#include <linux/random.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include "internal.h"
@@ -62,7 +61,6 @@ static void init_cache(struct pym_cache *cache, struct pym_heap *heap, size_t si
 	if (heap->flags & PYM_HEAP_RANDOM) {
 		cache->random = true;
 		cache->room = 2 * cache->capacity;
-		get_random_bytes(&cache->key, sizeof(cache->key));
 	}
 	allow_fronts(cache);
 }

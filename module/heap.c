@@ -4,6 +4,7 @@
  * every heap and cache by name.
  */
 #include <linux/ctype.h>
+#include <linux/random.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/stringify.h>
@@ -150,6 +151,9 @@ struct pym_heap *__pym_heap_create(const char *name, const struct pym_heap_args 
 	heap->provider_ctx = args->provider_ctx;
 	heap->flags = args->flags;
 	heap->isolate_ms = args->isolate_ms;
+	/* Here and not with each class, which may be made in an interrupt. */
+	if (heap->flags & PYM_HEAP_RANDOM)
+		get_random_bytes(&heap->key, sizeof(heap->key));
 	heap->module = module;
 	heap->small_max = args->small_max ?: PYM_SMALL_MAX;
 	heap->limit = args->limit_bytes;

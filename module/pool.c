@@ -78,7 +78,8 @@ static unsigned int pop_random(struct pym_pool *pool, struct pym_cache *cache, v
 	struct rnd_state rnd;
 
 	n = min(n, left);
-	prandom_seed_state(&rnd, siphash_1u64(cache->draws++, &cache->key));
+	prandom_seed_state(&rnd, siphash_2u64((unsigned long)cache, cache->draws++,
+						&cache->heap->key));
 	for_each_clear_bit(slot, bits, cache->capacity) {
 		if (done == n)
 			break;

@@ -183,8 +183,7 @@ struct pym_cache {
 	u64 recip;
 	void (*ctor)(void *block);
 	u32 room;			/* bits it needs with each pool: see pool.c, shadow.h */
-	siphash_key_t key;		/* of what pop_random() draws */
-	u64 draws;			/* how often it has; guarded by lock */
+	u64 draws;			/* by pop_random(); guarded by lock */
 	u32 lead;			/* bytes of a slot before its block; shadows only */
 	struct pym_cache *base;		/* NULL, or the cache that this is a shadow of */
 	struct pym_watch *watch;	/* what it looks after; shadows only */
@@ -265,6 +264,7 @@ struct pym_heap {
 	struct pym_provider_ops lost;	/* in place of one whose module is gone */
 	void *provider_ctx;
 	unsigned int flags;		/* PYM_HEAP_* */
+	siphash_key_t key;		/* of what pop_random() draws */
 	unsigned int isolate_ms;	/* an idle arena goes back after that, not before */
 	unsigned int small_max;		/* larger requests pass through */
 	void (*on_limit)(struct pym_heap *heap, size_t wanted, void *ctx);

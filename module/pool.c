@@ -75,11 +75,11 @@ static unsigned int pop_random(struct pym_pool *pool, struct pym_cache *cache, v
 {
 	unsigned long *bits = pym_pool_bits(pool);
 	unsigned int left = cache->capacity - pool->live, done = 0, slot, other, i;
+	u64 seed = siphash_2u64((unsigned long)cache, cache->draws++, &cache->heap->key);
 	struct rnd_state rnd;
 
 	n = min(n, left);
-	prandom_seed_state(&rnd, siphash_2u64((unsigned long)cache, cache->draws++,
-						&cache->heap->key));
+	prandom_seed_state(&rnd, seed);
 	for_each_clear_bit(slot, bits, cache->capacity) {
 		if (done == n)
 			break;

@@ -120,7 +120,8 @@ static void file_shows_the_setting(struct kunit *test)
 	} settings[] = {
 		{ "site=large nth=5 task=any", "^# site=large nth=5 task=any$" },
 		{ "from=7 times=2 task=self", "^# site=all from=7 times=2 task=self$" },
-		{ "site=large,record probability=3", "^# site=record,large probability=3 task=any$" },
+		{ "site=large,record probability=3",
+		  "^# site=record,large probability=3 task=any$" },
 	};
 	unsigned int i;
 

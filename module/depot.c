@@ -198,6 +198,7 @@ bool pym_front_send_home(struct pym_cache *cache, void *block, bool *reap)
 	bool ok = false, opened = false;
 
 	static_assert(PYM_OUTBOX <= PYM_BATCH);
+	pym_kmemleak_free(block);
 	preempt_disable();
 	front = this_cpu_ptr(cache->fronts);
 	if (!front_claim(front))
@@ -206,7 +207,6 @@ bool pym_front_send_home(struct pym_cache *cache, void *block, bool *reap)
 	ok = front->out < PYM_OUTBOX;
 	if (ok) {
 		pym_kasan_free(cache, block);
-		pym_kmemleak_free(block);
 		front->slot[cache->front_cap + ++front->out] = block;
 		front->frees++;
 	}

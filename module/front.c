@@ -343,9 +343,13 @@ unsigned int pym_front_give(struct pym_cache *cache, void **blocks, unsigned int
 
 	/* What may fault comes first; a block in our hands stays what it is. */
 	n = simple_run(cache, blocks, n);
+	if (!pym_kmemleak_can_free())
+		return 0;
+	for (i = 0; PYM_KMEMLEAK && i < n; i++)
+		pym_kmemleak_free(blocks[i]);
 	preempt_disable();
 	front = this_cpu_ptr(fronts);
-	if (!pym_kmemleak_can_free() || !front_claim(front)) {
+	if (!front_claim(front)) {
 		n = 0;
 		goto out;
 	}
@@ -357,8 +361,6 @@ unsigned int pym_front_give(struct pym_cache *cache, void **blocks, unsigned int
 	else if (n > 1 && unlikely(blocks[1] == top[0]))
 		n = 1;
 	n = pym_kasan_free_many(cache, blocks, n);
-	for (i = 0; PYM_KMEMLEAK && i < n; i++)
-		pym_kmemleak_free(blocks[i]);
 	copy_slots(&front->slot[front->n + 1], blocks, n);
 	front->n += n;
 	front->frees += n;

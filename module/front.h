@@ -154,15 +154,17 @@ static __always_inline bool front_push(struct pym_cache *cache, struct pym_front
 {
 	unsigned long n;
 
+	/* Outside of the claim, which must not take long; no harm if it is told twice. */
+	if (unlikely(!pym_kmemleak_can_free()))
+		return false;
+	pym_kmemleak_free(block);
 	__pym_preempt_disable();
 	if (unlikely(!__pym_front_enter(front)))
 		goto busy;
 	n = raw_cpu_read(front->n);
 	if (unlikely(n >= raw_cpu_read(front->cap)) || unlikely(slot_is(front, n, block)) ||
-	    unlikely(slot_below_is(front, n, block)) || unlikely(!pym_kmemleak_can_free()) ||
-	    unlikely(!pym_kasan_free(cache, block)))
+	    unlikely(slot_below_is(front, n, block)) || unlikely(!pym_kasan_free(cache, block)))
 		goto full;
-	pym_kmemleak_free(block);
 	slot_write_above(front, n, block);
 	raw_cpu_write(front->n, n + 1);
 	raw_cpu_add(front->frees, 1);

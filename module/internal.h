@@ -357,6 +357,14 @@
  * they stay. Hooks are dropped without pym_registry, as their SRCU waits for hooks that
  * may want it.
  *
+ * 15. Failures on demand
+ * ----------------------
+ * Wherever memory is obtained, or may be refused, pym_may_fail() is asked first: a static
+ * branch, on while the file `fail' in debugfs says that something is to fail. What it says
+ * is one object, replaced as a whole under a mutex of fail.c's own and read under RCU; its
+ * counts are atomic. No path that a front serves has a site. A site is where the kernel
+ * could have said no, so that what follows is what would follow then.
+ *
  * Files, in dependency order. What looks upward is the limit's callback, the names
  * and observers of heap.c for caches, and the hooks that a dying heap drops:
  *	sizeclass.h types.h fail.h kasan.h kmemleak.h kasan.c kmemleak.c report.c fail.c

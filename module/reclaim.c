@@ -185,6 +185,7 @@ static struct pym_arena *pick_rested(const struct pym_heap *heap, struct pym_ord
 	struct pym_arena *arena;
 	unsigned int pools;
 
+	lockdep_assert_held(&heap->lock);
 	if (list_empty(&order->idle))
 		return NULL;
 	arena = list_last_entry(&order->idle, struct pym_arena, idle);

@@ -9,6 +9,7 @@
 #include "internal.h"
 #include "front.h"
 #include "kmemleak.h"
+#include "trace.h"
 
 /* Is it known whether the caller may sleep? Not to the last step of a shutdown. */
 #define CAN_TELL	(IS_ENABLED(CONFIG_PREEMPT_COUNT) && system_state == SYSTEM_RUNNING)
@@ -347,6 +348,7 @@ static noinline void *alloc_from_pools(struct pym_cache *cache, gfp_t gfp)
 	n = get_blocks(cache, gfp, numa_mem_id(), n, 1, marked);
 	if (!n)
 		return NULL;
+	trace_pym_refill(cache, n, false);
 	if (n > 1)
 		fill_front(cache, marked + 1, n - 1);
 	return prepare_block(cache, marked[0], gfp);
@@ -379,22 +381,11 @@ static noinline void *alloc_watched(struct pym_cache *cache, size_t n, gfp_t gfp
 	return narrow(cache, prepare_block(cache, marked, gfp), n);
 }
 
-/**
- * pym_alloc_slow() - allocate a block when the front has none
- * @cache: the cache
- * @n: bytes of it that are needed, or 0 for all
- * @gfp: allocation flags
- * @ip: the caller
- *
- * Context: as pym_cache_alloc().
- * Return: a block, or NULL.
- */
-void *pym_alloc_slow(struct pym_cache *cache, size_t n, gfp_t gfp, unsigned long ip)
+static __always_inline void *alloc_slow(struct pym_cache *cache, size_t n, gfp_t gfp,
+					unsigned long ip)
 {
 	void *marked;
 
-	if (!may_alloc(cache, &gfp, ip))
-		return NULL;
 	if (unlikely(in_nmi()))
 		return narrow(cache, alloc_in_nmi(cache, gfp), n);
 	if (unlikely(READ_ONCE(cache->shadow)))
@@ -409,9 +400,47 @@ void *pym_alloc_slow(struct pym_cache *cache, size_t n, gfp_t gfp, unsigned long
 	return narrow(cache, alloc_from_pools(cache, gfp), n);
 }
 
-void *pym_cache_alloc_node(struct pym_cache *cache, gfp_t gfp, int node)
+static __always_inline void trace_alloc(struct pym_cache *cache, const void *block, size_t n,
+					gfp_t gfp, unsigned long ip)
+{
+	trace_pym_alloc(ip, block, cache->heap, cache, n ?: cache->size, cache->size, gfp);
+}
+
+/**
+ * pym_alloc_slow() - allocate a block when the front has none
+ * @cache: the cache
+ * @n: bytes of it that are needed, or 0 for all
+ * @gfp: allocation flags
+ * @ip: the caller
+ *
+ * Context: as pym_cache_alloc().
+ * Return: a block, or NULL.
+ */
+void *pym_alloc_slow(struct pym_cache *cache, size_t n, gfp_t gfp, unsigned long ip)
+{
+	void *block;
+
+	if (!may_alloc(cache, &gfp, ip))
+		return NULL;
+	block = alloc_slow(cache, n, gfp, ip);
+	trace_alloc(cache, block, n, gfp, ip);
+	return block;
+}
+
+static void *alloc_on_node(struct pym_cache *cache, gfp_t gfp, int node, unsigned long ip)
 {
 	void *marked;
+
+	if (unlikely(READ_ONCE(cache->shadow)))
+		return alloc_watched(cache, 0, gfp, node, ip);
+	if (!get_blocks(cache, gfp, node, 1, 1, &marked))
+		return NULL;
+	return prepare_block(cache, marked, gfp);
+}
+
+void *pym_cache_alloc_node(struct pym_cache *cache, gfp_t gfp, int node)
+{
+	void *marked, *block;
 
 	if (cache && (node == NUMA_NO_NODE || node == numa_mem_id())) {
 		/* We may move meanwhile, as the caller may have before. */
@@ -432,11 +461,9 @@ void *pym_cache_alloc_node(struct pym_cache *cache, gfp_t gfp, int node)
 		return NULL;
 	if (!node_state(node, N_MEMORY))
 		node = first_memory_node;
-	if (unlikely(READ_ONCE(cache->shadow)))
-		return alloc_watched(cache, 0, gfp, node, _RET_IP_);
-	if (!get_blocks(cache, gfp, node, 1, 1, &marked))
-		return NULL;
-	return prepare_block(cache, marked, gfp);
+	block = alloc_on_node(cache, gfp, node, _RET_IP_);
+	trace_alloc(cache, block, 0, gfp, _RET_IP_);
+	return block;
 }
 EXPORT_SYMBOL_GPL(pym_cache_alloc_node);
 
@@ -494,7 +521,8 @@ size_t pym_cache_alloc_bulk(struct pym_cache *cache, gfp_t gfp, size_t n, void *
 	size_t done = 0, first;
 
 	/* Nothing but what the front has, and may be cleared? */
-	if (likely(cache) && (!__pym_unfinished(gfp) || !(gfp & PYM_GFP_MORE))) {
+	if (likely(cache) && !pym_traced() &&
+	    (!__pym_unfinished(gfp) || !(gfp & PYM_GFP_MORE))) {
 		done = pym_front_take(cache, blocks, n);
 		if (PYM_TOLD || want_init_on_alloc(0))
 			prepare_blocks(cache, blocks, done, gfp);
@@ -511,7 +539,7 @@ size_t pym_cache_alloc_bulk(struct pym_cache *cache, gfp_t gfp, size_t n, void *
 		}
 		return n;
 	}
-	if (unlikely(READ_ONCE(cache->shadow))) {
+	if (unlikely(READ_ONCE(cache->shadow)) || pym_traced()) {
 		for (; done < n; done++) {
 			blocks[done] = pym_alloc_slow(cache, 0, gfp, _RET_IP_);
 			if (!blocks[done])

@@ -8,6 +8,7 @@
 #include "internal.h"
 #include "front.h"
 #include "kmemleak.h"
+#include "trace.h"
 
 /* The list that a pool with this many blocks free belongs on. */
 static unsigned int fullness(const struct pym_cache *cache, const struct pym_pool *pool)
@@ -515,6 +516,7 @@ bool pym_batch_return(struct pym_cache *cache, void **blocks, unsigned int n)
 	unsigned long flags;
 	bool reap = false;
 
+	trace_pym_flush(cache, n, false);
 	rcu_read_lock();
 	raw_spin_lock_irqsave(&cache->lock, flags);
 	/* They come in the order in which they were freed: often many of a pool. */

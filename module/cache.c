@@ -118,6 +118,20 @@ void pym_cache_hide(struct pym_cache *cache)
 }
 
 /**
+ * pym_cache_show() - let the fast path use the fronts of a cache again, if it may
+ * @cache: the cache
+ *
+ * Context: Any.
+ */
+void pym_cache_show(struct pym_cache *cache)
+{
+	if (cache->is_class)
+		pym_class_publish(cache, min(cache->size, cache->heap->small_max));
+	else
+		pym_front_publish(cache);
+}
+
+/**
  * pym_class_cache() - the cache behind requests of one size class
  * @heap: the heap
  * @class: which

@@ -10,6 +10,7 @@
 #include "internal.h"
 #include "front.h"
 #include "kmemleak.h"
+#include "trace.h"
 
 DEFINE_STATIC_KEY_FALSE(pym_many_nodes);
 
@@ -111,14 +112,19 @@ static bool exchange(struct pym_cache *cache,
  */
 bool pym_front_from_depot(struct pym_cache *cache)
 {
-	return READ_ONCE(depot_here(cache)->nr) && exchange(cache, fill_front);
+	if (!READ_ONCE(depot_here(cache)->nr) || !exchange(cache, fill_front))
+		return false;
+	trace_pym_refill(cache, depot_here(cache)->batch, true);
+	return true;
 }
 
 /* Put half of this CPU's front into the depot, if it is full: what is there longest. */
 static bool to_depot(struct pym_cache *cache)
 {
-	return READ_ONCE(depot_here(cache)->nr) < PYM_DEPOT_BATCHES &&
-	       exchange(cache, fill_depot);
+	if (READ_ONCE(depot_here(cache)->nr) == PYM_DEPOT_BATCHES || !exchange(cache, fill_depot))
+		return false;
+	trace_pym_flush(cache, depot_here(cache)->batch, true);
+	return true;
 }
 
 /**

@@ -9,6 +9,7 @@
 #include "internal.h"
 #include "front.h"
 #include "kasan.h"
+#include "trace.h"
 
 /**
  * pym_free_to_front() - free a block whose pool and cache are known, if it is one
@@ -107,6 +108,7 @@ static void free_slow(struct pym_cache *cache, void *p, unsigned long ip)
 	struct pym_heap *reap = NULL;
 	struct pym_pool *pool;
 
+	trace_pym_free(ip, p, cache);
 	if (unlikely(pym_guard_free(cache, p, ip)))
 		return;
 	rcu_read_lock();
@@ -241,15 +243,13 @@ void pym_cache_free_bulk(struct pym_cache *cache, size_t n, void **blocks)
 {
 	size_t i = 0;
 
-	if (likely(cache && n <= PYM_BATCH))
+	if (likely(cache && n <= PYM_BATCH) && !pym_traced())
 		i = pym_front_give(cache, blocks, n);
 	if (i == n || !pym_cache_ok(cache, "use", _RET_IP_))
 		return;
 	while (i < n) {
-		unsigned int good = pym_front_give(cache, blocks + i,
-						   min_t(size_t, n - i, PYM_BATCH));
-
-		i += good;
+		if (!pym_traced())
+			i += pym_front_give(cache, blocks + i, min_t(size_t, n - i, PYM_BATCH));
 		/* The first that is not simple: no room, no block, not ours, ... */
 		if (i < n) {
 			if (blocks[i] && unlikely(in_nmi()))

@@ -6,6 +6,7 @@
 #include <linux/slab.h>
 #include "internal.h"
 #include "kmemleak.h"
+#include "trace.h"
 
 /*
  * The first arena of an order has this many pages. Pools of a page are for so many
@@ -92,6 +93,7 @@ static void insert_arena(struct pym_heap *heap, struct pym_order *order, struct 
 	pym_shift(heap, arena->metadata, &heap->acct.in_flight, &heap->acct.metadata);
 	if (pym_pools_are_pages(arena->npools))
 		heap->acct.metadata_pages += pym_pools_bytes(arena->npools);
+	trace_pym_arena_new(arena, hweight64(arena->present));
 }
 
 /* Obtain an arena of @npools pools as one chunk. Returns 0 or an error. */
@@ -249,6 +251,7 @@ static int grow_pool(struct pym_heap *heap, struct pym_order *order, unsigned in
 	order->free++;
 	order->virgin++;
 	pym_shift(heap, bytes, &heap->acct.in_flight, &heap->acct.pools);
+	trace_pym_pools_new(arena, 1);
 	reap = pym_arena_place(heap, order, arena);
 	raw_spin_unlock_irqrestore(&heap->lock, flags);
 	if (reap)

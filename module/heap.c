@@ -9,6 +9,7 @@
 #include <linux/string.h>
 #include <linux/stringify.h>
 #include "internal.h"
+#include "trace.h"
 
 /* Every heap, the caches of each, and their names. */
 struct mutex pym_registry = __MUTEX_INITIALIZER(pym_registry);
@@ -75,6 +76,7 @@ void pym_limit_hit(struct pym_heap *heap, size_t wanted)
 	raw_spin_lock_irqsave(&heap->lock, flags);
 	heap->limit_hits++;
 	raw_spin_unlock_irqrestore(&heap->lock, flags);
+	trace_pym_limit(heap, wanted);
 	/* Its module may be unloaded, see consumer.c. */
 	on_limit = READ_ONCE(heap->on_limit);
 	if (on_limit)

@@ -96,7 +96,7 @@ static void show_classes(struct pym_heap *heap)
 	for (i = 0; i < PYM_NR_CLASSES; i++) {
 		cache = READ_ONCE(heap->class[i]);
 		if (cache)
-			pym_class_publish(cache, min(cache->size, heap->small_max));
+			pym_cache_show(cache);
 	}
 }
 

@@ -666,6 +666,26 @@ struct pym_heap *pym_pool_free(struct pym_pool *pool, struct pym_cache *cache,
 void pym_report_block(enum pym_misuse kind, const char *what, struct pym_pool *pool,
 		      const void *p, unsigned long ip);
 
+/* -------------------------------------------------------------- trace.c -- */
+
+#ifdef CONFIG_TRACEPOINTS
+DECLARE_STATIC_KEY_FALSE(pym_trace_key);
+
+/* Must every allocation and free come by its event? */
+static inline bool pym_traced(void)
+{
+	return static_branch_unlikely(&pym_trace_key);
+}
+#else
+static inline bool pym_traced(void)
+{
+	return false;
+}
+#endif
+
+int pym_trace_calls(void);
+void pym_trace_no_calls(void);
+
 /* -------------------------------------------------------------- front.c -- */
 
 DECLARE_PER_CPU(struct pym_front, pym_no_front);
@@ -674,7 +694,8 @@ unsigned int pym_front_cap(size_t stride);
 /* Must the fast path keep away from the fronts of a cache? */
 static inline bool pym_front_hidden(const struct pym_cache *cache)
 {
-	return READ_ONCE(cache->shadow) || (cache->is_class && READ_ONCE(cache->heap->hooked));
+	return READ_ONCE(cache->shadow) || pym_traced() ||
+	       (cache->is_class && READ_ONCE(cache->heap->hooked));
 }
 
 void pym_front_create(struct pym_cache *cache, gfp_t gfp);
@@ -823,6 +844,7 @@ void pym_cache_hide(struct pym_cache *cache);
 void pym_cache_read(struct pym_cache *cache, struct pym_cache_stats *stats);
 struct pym_cache *pym_class_cache(struct pym_heap *heap, unsigned int class, gfp_t gfp);
 void pym_class_publish(struct pym_cache *cache, size_t n);
+void pym_cache_show(struct pym_cache *cache);
 void pym_cache_quiesce(struct pym_cache *cache);
 void pym_cache_count(struct pym_cache *cache, struct pym_cache_stats *stats);
 void pym_cache_detach_pools(struct pym_cache *cache);

@@ -6,6 +6,7 @@
 #include "internal.h"
 #include "front.h"
 #include "kasan.h"
+#include "trace.h"
 
 /* kvmalloc() takes no more, and an int's worth is what its callers expect. */
 #define LARGEST_REQUEST	((size_t)INT_MAX)
@@ -64,6 +65,7 @@ noinline void *pym_malloc_unhooked(struct pym_heap *heap, size_t n, gfp_t gfp,
 		if (n > LARGEST_REQUEST)
 			return fail(heap, -ENOMEM, n);
 		p = pym_large_alloc(heap, n, gfp);
+		trace_pym_alloc(ip, IS_ERR(p) ? NULL : p, heap, NULL, n, n, gfp);
 		return IS_ERR(p) ? fail(heap, PTR_ERR(p), n) : p;
 	}
 	class = class_of_size(n);
@@ -129,8 +131,9 @@ noinline void pym_free_unhooked(const void *p, unsigned long ip)
 
 	rcu_read_lock();
 	pool = pym_lookup(p);
+	owner = likely(pool) ? READ_ONCE(pool->owner) : NULL;
+	trace_pym_free(ip, p, owner);
 	if (likely(pool)) {
-		owner = READ_ONCE(pool->owner);
 		if (unlikely(!owner))
 			pym_report_block(PYM_MISUSE_DOUBLE_FREE, "block is free already",
 					 pool, p, ip);

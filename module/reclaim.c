@@ -6,6 +6,7 @@
 #include <linux/slab.h>
 #include "internal.h"
 #include "kmemleak.h"
+#include "trace.h"
 
 static size_t bits_bytes(const struct pym_pool *pool)
 {
@@ -22,6 +23,7 @@ static size_t release_arena(struct pym_arena *arena)
 	unsigned long flags;
 	unsigned int i;
 
+	trace_pym_arena_free(arena, hweight64(arena->present));
 	for (i = 0; i < arena->npools; i++) {
 		metadata += bits_bytes(&arena->pools[i]);
 		if (!(arena->present & BIT_ULL(i)))
@@ -142,6 +144,7 @@ static size_t depopulate(struct pym_heap *heap, struct pym_order *order,
 	arena->reserved &= ~pools;
 	order->holes_total += hweight64(pools);
 	pym_uncharge_locked(heap, bytes, &heap->acct.in_flight);
+	trace_pym_pools_free(arena, hweight64(pools));
 	pym_arena_place(heap, order, arena);
 	raw_spin_unlock_irqrestore(&heap->lock, flags);
 	return bytes;

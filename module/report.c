@@ -7,6 +7,7 @@
 #include <linux/hash.h>
 #include <linux/ratelimit.h>
 #include "internal.h"
+#include "trace.h"
 
 const char * const pym_misuse_names[PYM_NR_MISUSE] = {
 	[PYM_MISUSE_DOUBLE_FREE] = "double-free",
@@ -68,6 +69,13 @@ bool pym_report(enum pym_misuse kind, unsigned long ip, const char *fmt, ...)
 	va_list args;
 
 	atomic_long_inc(&counts[kind]);
+	if (trace_pym_misuse_enabled()) {
+		va_start(args, fmt);
+		vaf.fmt = fmt;
+		vaf.va = &args;
+		trace_pym_misuse(ip, pym_misuse_names[kind], &vaf);
+		va_end(args);
+	}
 	if (!__ratelimit(&sites[hash_long(ip + kind, SITE_BITS)]))
 		return false;
 	va_start(args, fmt);

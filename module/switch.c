@@ -287,10 +287,8 @@ static int settle_cache(struct pym_cache *cache)
 	pym_shadow_sweep(cache);
 	if (cache->shadow)
 		pym_front_drain(cache);
-	else if (cache->is_class)
-		pym_class_publish(cache, min(cache->size, cache->heap->small_max));
 	else
-		pym_front_publish(cache);
+		pym_cache_show(cache);
 	return 0;
 }
 

@@ -108,14 +108,14 @@ static void rows(struct kunit *test)
 	struct pym_heap_stats stats;
 
 	pym_heap_stats(s->heap, &stats);
-	EXPECT_LINE(test, "heaps", "%s  *%s  *0  *%zu .*", s->heap->name,
+	EXPECT_LINE(test, "heaps", "%s  *%s  *0  *%zu .* pool", s->heap->name,
 		    s->heap->provider->name, stats.held);
 	EXPECT_LINE(test, "caches", "%s  *%s  *512  *512  *8  *8  *4096  *12  *12  *0  *0  *4 .* -",
 		    s->heap->name, s->cache->name);
 	/* One pool of the class, of which one block in 64 is live. */
-	EXPECT_LINE(test, "classes", "%s  *64  *1  *0  *1  *0  *0  *63  *1  *0  *0  *1  *0 .*",
+	EXPECT_LINE(test, "classes", "%s  *64  *64  *4096  *1  *0  *1  *0  *0  *63  *1  *0  *0  *1  *0 .*",
 		    s->heap->name);
-	EXPECT_LINE(test, "classes", "%s  *total  *1  *0  *1  *0  *0  *63 .*", s->heap->name);
+	EXPECT_LINE(test, "classes", "%s  *total  *0  *0  *1  *0  *1  *0  *0  *63 .*", s->heap->name);
 	KUNIT_ASSERT_NOT_NULL(test, pym_cache_create("constructed", 40, &args));
 	EXPECT_LINE(test, "caches", "%s  *constructed .* ctor", s->heap->name);
 }
@@ -130,11 +130,21 @@ static void every_pool(struct kunit *test)
 	EXPECT_LINE(test, "arenas", "%s  *0  *4096  *16  *0  *12  *1  *2  *1  *13",
 		    s->heap->name);
 	EXPECT_LINE(test, "map", "%s  *0  *4096 [*]#[*]570--[.]\\{24\\}", s->heap->name);
+	EXPECT_LINE(test, "pools", "%s  *0 %s  *512  *4096  *8  *2  *12 8,4", s->heap->name,
+		    s->cache->name);
+	EXPECT_LINE(test, "pools", "%s  *0 -  *64  *4096  *64  *1  *1 1", s->heap->name);
 	/* What is not in use goes, and leaves holes. */
 	KUNIT_ASSERT_TRUE(test, echo(test, "1", in_dir(test, s->heap_dir, "shrink")));
 	EXPECT_LINE(test, "map", "%s  *0  *4096 [*]#[*]570~\\{26\\}", s->heap->name);
 	EXPECT_LINE(test, "arenas", "%s  *0  *4096  *16  *13  *0  *0  *2  *1  *13",
 		    s->heap->name);
+}
+
+static void returned_as_arenas(struct kunit *test)
+{
+	EXPECT_LINE(test, "heaps", "%s .* arena", pymt_open(test, PYMT_PLAIN, NULL)->heap->name);
+	EXPECT_LINE(test, "heaps", "%s .* arena",
+		    pymt_open(test, PYMT_PAGES | PYMT_ISOLATE, NULL)->heap->name);
 }
 
 static void broken_invariants(struct kunit *test)
@@ -282,6 +292,7 @@ static struct kunit_case debugfs_cases[] = {
 	KUNIT_CASE(totals),
 	KUNIT_CASE(rows),
 	KUNIT_CASE(every_pool),
+	KUNIT_CASE(returned_as_arenas),
 	KUNIT_CASE(broken_invariants),
 	KUNIT_CASE(stats_of_a_heap),
 	KUNIT_CASE(stats_of_a_cache),

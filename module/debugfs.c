@@ -102,13 +102,14 @@ DEFINE_SHOW_ATTRIBUTE(stats);
 
 /* ---------------------------------------------------------------- heaps -- */
 
-static void show_heap_row(struct seq_file *m, const char *name, const char *provider,
+static void show_heap_row(struct seq_file *m, const struct pym_heap *heap,
 			  const struct pym_heap_stats *s)
 {
-	seq_printf(m, "%-20s %-10s %12zu %12zu %12zu %12zu %10zu %11zu %10zu %11zu %10zu %12zu %9zu %9lu %7lu %10lu %8lu %8lu\n",
-		   name, provider, s->limit, s->held, s->high, s->in_blocks, s->rounding,
+	seq_printf(m, "%-20s %-10s %12zu %12zu %12zu %12zu %10zu %11zu %10zu %11zu %10zu %12zu %9zu %9lu %7lu %10lu %8lu %8lu %s\n",
+		   heap->name, heap->provider->name, s->limit, s->held, s->high, s->in_blocks, s->rounding,
 		   s->free_blocks, s->virgin, s->empty_pools, s->metadata, s->pass_through,
-		   s->in_flight, s->live, s->arenas, s->limit_hits, s->failures, s->refused);
+		   s->in_flight, s->live, s->arenas, s->limit_hits, s->failures, s->refused,
+		   pym_can_split(heap) ? "pool" : "arena");
 }
 
 static int heaps_show(struct seq_file *m, void *unused)
@@ -117,14 +118,15 @@ static int heaps_show(struct seq_file *m, void *unused)
 	struct pym_heap *heap;
 
 	header(m, "heaps");
-	seq_printf(m, "#%-19s %-10s %12s %12s %12s %12s %10s %11s %10s %11s %10s %12s %9s %9s %7s %10s %8s %8s\n",
+	seq_printf(m, "#%-19s %-10s %12s %12s %12s %12s %10s %11s %10s %11s %10s %12s %9s %9s %7s %10s %8s %8s %s\n",
 		   "heap", "provider", "limit", "held", "high", "in_blocks", "rounding",
 		   "free_blocks", "virgin", "empty_pools", "metadata", "pass_through",
-		   "in_flight", "live", "arenas", "limit_hits", "failures", "refused");
+		   "in_flight", "live", "arenas", "limit_hits", "failures", "refused",
+		   "returns");
 	mutex_lock(&pym_registry);
 	list_for_each_entry(heap, &pym_heaps, node) {
 		pym_heap_ledger(heap, &s);
-		show_heap_row(m, heap->name, heap->provider->name, &s);
+		show_heap_row(m, heap, &s);
 	}
 	mutex_unlock(&pym_registry);
 	return 0;
@@ -197,8 +199,8 @@ static void show_class_row(struct seq_file *m, const char *heap, const char *siz
 {
 	unsigned int d;
 
-	seq_printf(m, "%-20s %5s %7lu %7lu %9lu %7lu %9lu %9lu %12llu %12llu %8llu",
-		   heap, size, s->pools, s->full, s->live, s->cached, s->free, s->virgin,
+	seq_printf(m, "%-20s %5s %8lu %8zu %7lu %7lu %9lu %7lu %9lu %9lu %12llu %12llu %8llu",
+		   heap, size, s->capacity, s->pool_size, s->pools, s->full, s->live, s->cached, s->free, s->virgin,
 		   s->allocs, s->frees, s->failures);
 	for (d = 0; d < DECILES; d++)
 		seq_printf(m, " %6u", deciles[d]);
@@ -249,8 +251,8 @@ static int classes_show(struct seq_file *m, void *unused)
 	if (!deciles)
 		return -ENOMEM;
 	header(m, "classes");
-	seq_printf(m, "#%-19s %5s %7s %7s %9s %7s %9s %9s %12s %12s %8s", "heap", "size",
-		   "pools", "full", "live", "cached", "free", "virgin", "allocs", "frees",
+	seq_printf(m, "#%-19s %5s %8s %8s %7s %7s %9s %7s %9s %9s %12s %12s %8s", "heap", "size",
+		   "capacity", "poolsize", "pools", "full", "live", "cached", "free", "virgin", "allocs", "frees",
 		   "failures");
 	for (d = 0; d < DECILES; d++)
 		seq_printf(m, "   >=%u%%", d * 10);
@@ -264,14 +266,13 @@ static int classes_show(struct seq_file *m, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(classes);
 
-/* ---------------------------------------------------------- arenas, map -- */
+/* --------------------------------------------------- arenas, map, pools -- */
 
 /* One pool of an arena, copied under the heap's lock. */
 struct cell {
-	u8 state;
-	u8 class;			/* PYM_NR_CLASSES: a cache with a name */
+	const struct pym_cache *owner;	/* stays while pym_registry is held; or NULL */
 	u16 live;
-	u16 capacity;
+	u8 state;
 };
 
 static void copy_cells(struct pym_heap *heap, struct pym_arena *arena, struct cell *cells)
@@ -282,15 +283,12 @@ static void copy_cells(struct pym_heap *heap, struct pym_arena *arena, struct ce
 	raw_spin_lock_irqsave(&heap->lock, flags);
 	for (i = 0; i < arena->npools; i++) {
 		struct pym_pool *pool = &arena->pools[i];
-		struct pym_cache *owner = pool->owner;
 
-		cells[i] = (struct cell){ .state = pool->state };
-		if (!owner)
-			continue;
-		cells[i].class = owner->is_class ? pym_size_to_class(owner->size) :
-						   PYM_NR_CLASSES;
-		cells[i].live = READ_ONCE(pool->live);
-		cells[i].capacity = owner->capacity;
+		cells[i] = (struct cell){
+			.owner = pool->owner,
+			.live = pool->owner ? READ_ONCE(pool->live) : 0,
+			.state = pool->state,
+		};
 	}
 	raw_spin_unlock_irqrestore(&heap->lock, flags);
 }
@@ -346,9 +344,14 @@ static const char class_letters[] =
 	"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ@%!$&()+/:;<=>?[]^*";
 static_assert(sizeof(class_letters) == PYM_NR_CLASSES + 2);
 
+static char class_letter(const struct pym_cache *owner)
+{
+	return class_letters[owner->is_class ? pym_size_to_class(owner->size) : PYM_NR_CLASSES];
+}
+
 static void show_map_row(struct seq_file *m, struct pym_arena *arena, const struct cell *cells)
 {
-	unsigned int i, tenths;
+	unsigned int i, tenths, capacity;
 
 	seq_printf(m, "%-20s %7u %8zu ", arena->heap->name, arena->id,
 		   pym_arena_pool_size(arena));
@@ -364,9 +367,10 @@ static void show_map_row(struct seq_file *m, struct pym_arena *arena, const stru
 			seq_puts(m, "--");
 			break;
 		default:
-			seq_putc(m, class_letters[cells[i].class]);
-			tenths = cells[i].live * 10 / cells[i].capacity;
-			seq_putc(m, cells[i].live == cells[i].capacity ? '#' :
+			capacity = cells[i].owner->capacity;
+			seq_putc(m, class_letter(cells[i].owner));
+			tenths = cells[i].live * 10 / capacity;
+			seq_putc(m, cells[i].live == capacity ? '#' :
 				    '0' + min(tenths, 9U));
 		}
 	}
@@ -384,6 +388,52 @@ static int map_show(struct seq_file *m, void *unused)
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(map);
+
+/* The pools that one cache has in an arena, from the first on, and what is live in each. */
+static void show_owned(struct seq_file *m, struct pym_arena *arena, const struct cell *cells,
+		       unsigned int first)
+{
+	const struct pym_cache *owner = cells[first].owner;
+	unsigned long pools = 0, live = 0;
+	unsigned int i;
+
+	for (i = first; i < arena->npools; i++) {
+		if (cells[i].owner != owner)
+			continue;
+		pools++;
+		live += cells[i].live;
+	}
+	seq_printf(m, "%-20s %7u %-20s %7u %8zu %8u %7lu %9lu ", arena->heap->name, arena->id,
+		   owner->is_class ? "-" : owner->name, owner->size,
+		   pym_arena_pool_size(arena), owner->capacity, pools, live);
+	for (i = first; i < arena->npools; i++)
+		if (cells[i].owner == owner)
+			seq_printf(m, i > first ? ",%u" : "%u", cells[i].live);
+	seq_putc(m, '\n');
+}
+
+static void show_pools(struct seq_file *m, struct pym_arena *arena, const struct cell *cells)
+{
+	unsigned int i, j;
+
+	for (i = 0; i < arena->npools; i++) {
+		for (j = 0; j < i && cells[j].owner != cells[i].owner; j++)
+			;
+		if (cells[i].owner && j == i)
+			show_owned(m, arena, cells, i);
+	}
+}
+
+static int pools_show(struct seq_file *m, void *unused)
+{
+	header(m, "pools");
+	seq_puts(m, "# a row for each cache in each arena; blocks: the live blocks of each of its pools there\n");
+	seq_printf(m, "#%-19s %7s %-20s %7s %8s %8s %7s %9s %s\n", "heap", "arena", "cache",
+		   "size", "poolsize", "capacity", "pools", "live", "blocks");
+	visit_arenas(m, show_pools);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(pools);
 
 /* --------------------------------------------------------------- verify -- */
 
@@ -564,6 +614,7 @@ void pym_debugfs_init(void)
 	debugfs_create_file("heaps", 0400, root, NULL, &heaps_fops);
 	debugfs_create_file("arenas", 0400, root, NULL, &arenas_fops);
 	debugfs_create_file("map", 0400, root, NULL, &map_fops);
+	debugfs_create_file("pools", 0400, root, NULL, &pools_fops);
 	debugfs_create_file("verify", 0400, root, NULL, &verify_fops);
 	debugfs_create_file("fail", 0600, root, NULL, &pym_fail_fops);
 }

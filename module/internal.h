@@ -365,13 +365,22 @@
  * counts are atomic. No path that a front serves has a site. A site is where the kernel
  * could have said no, so that what follows is what would follow then.
  *
+ * 16. Trace events
+ * ----------------
+ * Each is a tracepoint with its own static key. Those of allocations and frees are on the
+ * slow paths only: while one of them is on, pym_front_hidden() is true of every cache, as
+ * it is of one with a shadow, and the fast path finds pym_no_front. The fronts themselves
+ * go on serving, by the slow paths. The kernel calls pym_trace_calls() and
+ * pym_trace_no_calls() with its own mutex of tracepoints held, which is outside of
+ * pym_registry and of CPU hotplug's lock.
+ *
  * Files, in dependency order. What looks upward is the limit's callback, the names
  * and observers of heap.c for caches, and the hooks that a dying heap drops:
  *	sizeclass.h types.h fail.h kasan.h kmemleak.h kasan.c kmemleak.c report.c fail.c
  *	dead.c pool.c provider.c account.c arena.c reclaim.c grow.c front.h batch.c front.c
  *	depot.c decay.c alloc.c free.c rcu.c shadow.h guard.h owner.c pattern.c trap.c area.c
  *	guard.c shadow.c switch.c debug.c cache.c large.c heap.c shrinker.c hooks.c malloc.c
- *	ledger.c verify.c debugfs.c consumer.c main.c
+ *	ledger.c verify.c debugfs.c trace.c consumer.c main.c
  * Shadows look downward, at pools and at alloc.c; the slow paths, caches and ticks
  * look up at them and at guards.
  */

@@ -1,0 +1,1 @@
+KINDS={"map":None,"classes":None,"ledger":None,"timeline":None}

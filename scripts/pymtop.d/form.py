@@ -30,6 +30,18 @@ def signed(value, show=str):
     return ("+" if value > 0 else "") + show(value) if value else "0"
 
 
+def wrapped(start, parts, width):
+    """Lines of parts with commas between."""
+    line = start
+    for number, part in enumerate(parts):
+        word = part + (", " if number + 1 < len(parts) else "")
+        if len(line) + len(word.rstrip()) > width and line.strip():
+            yield line.rstrip()
+            line = "    "
+        line += word
+    yield line.rstrip()
+
+
 class Screen:
     """Where the text goes: its width and height, colours, and characters beyond ASCII."""
 

@@ -3,7 +3,7 @@
 
 import collections
 
-from form import BOLD, DIM, human
+from form import BOLD, DIM, human, wrapped
 from snapshot import CACHE, LETTERS, SIZES
 from trouble import Trouble
 
@@ -87,34 +87,38 @@ class Drawer:
         self.columns = next((n for n in (64, 32, 16, 8) if n <= room), 8)
         self.cache = {}
 
-    def cell(self, pool):
-        text = self.cache.get(pool)
-        if text is None:
-            text = self.cache[pool] = self._cell(pool)
-        return text
-
-    def _cell(self, pool):
+    def glyph(self, pool):
+        """What is shown of a pool, and its colour."""
         kind, tenths = pool[0], pool[1]
         unicode = self.screen.unicode
         if kind in STATES:
-            glyph = STATES[kind][0 if unicode else 1]
-            return self.screen.paint(glyph * self.wide, DIM if kind != "~" else "")
+            return STATES[kind][0 if unicode else 1] * self.wide, DIM if kind != "~" else ""
         if self.letter and kind != self.letter:
-            return self.screen.paint(("░" if unicode else "_") * self.wide, DIM)
+            return ("░" if unicode else "_") * self.wide, DIM
+        glyph = tenths
         if unicode:
             glyph = HEIGHTS[7] if tenths == "#" else HEIGHTS[int(tenths) * 7 // 10]
-        else:
-            glyph = tenths
-        if self.wide == 2:
-            return kind + glyph
-        return self.screen.paint(glyph, f"38;5;{PALETTE[kind]}")
+        return (kind if self.wide == 2 else "") + glyph, f"38;5;{PALETTE[kind]}"
+
+    def row(self, pools):
+        """Runs of one colour become one."""
+        out, run, color = [], "", None
+        for pool in pools:
+            if pool not in self.cache:
+                self.cache[pool] = self.glyph(pool)
+            glyph, its = self.cache[pool]
+            if its != color:
+                out.append(self.screen.paint(run, color) if run else "")
+                run, color = "", its
+            run += glyph
+        return "".join(out) + self.screen.paint(run, color)
 
     def lines(self, group):
         label = f"{group.arena:>6} {human(group.poolsize):>4} "
         cells = group.cells
         pools = [cells[i:i + 2] for i in range(0, len(cells), 2)]
         for at in range(0, len(pools), self.columns):
-            text = "".join(map(self.cell, pools[at:at + self.columns]))
+            text = self.row(pools[at:at + self.columns])
             if at + self.columns >= len(pools) and group.more:
                 text += f" +{group.more}"
             yield f"{label:<{LABEL}}{text}"
@@ -130,7 +134,7 @@ class Drawer:
         screen = self.screen
         scale = "".join(HEIGHTS) if screen.unicode else "0123456789#"
         states = [("·" if screen.unicode else ".", "never used"), ("-", "empty"), ("blank", "not held")]
-        yield f"fullness: {scale} (the last one: full)   " + "   ".join(f"{glyph} {what}" for glyph, what in states)
+        yield from wrapped(f"fullness: {scale}, the last is full; ", [f"{glyph} {what}" for glyph, what in states], screen.width)
         entries, line = [], "classes: "
         for letter, _ in count.most_common():
             size = "a cache" if letter == CACHE else str(SIZES[letter])
@@ -154,17 +158,15 @@ def show(snapshot, screen, heap=None, size=None, everything=False):
     """Lines of the map."""
     letter = letter_of(size) if size else None
     rows = snapshot.arena_map()
-    if heap is not None:
-        if heap not in {row["heap"] for row in snapshot.heaps()}:
-            raise Trouble(f"there is no heap {heap}", "heaps: " + " ".join(sorted(row["heap"] for row in snapshot.heaps())))
-        rows = [row for row in rows if row[0] == heap]
+    rows = [row for row in rows if heap is None or row[0] == heap]
     drawer = Drawer(screen, letter)
     most = None if everything else MOST if not screen.tty else max(8, screen.height - 8)
     of, left = choose(groups(rows, letter), most, drawer.columns)
     hidden = sum(1 + group.more for group in left)
     arenas = sum(1 + group.more for group in of) + hidden
     what = f" with pools of {'caches' if letter == CACHE else size + ' bytes'}" if letter else ""
-    yield f"{arenas} arena{'s' if arenas != 1 else ''}{what}; a row is an arena, a cell a pool; +n: n more look the same"
+    yield from wrapped(f"{arenas} arena{'s' if arenas != 1 else ''}{what}; ",
+                       ["a row is an arena", "a cell a pool", "+n: n more look the same"], screen.width)
     yield from drawer.legend(of)
     yield ""
     heap = None
@@ -176,5 +178,6 @@ def show(snapshot, screen, heap=None, size=None, everything=False):
     if not arenas:
         yield "(no arena)"
     if hidden:
-        yield f"{hidden} more arenas, in {len(left)} patterns, have fewer pools that are partly used; to see"
-        yield "all of them, in a pager: pymtop map --all --color=always | less -R"
+        yield ""
+        yield f"{hidden} more arenas, in {len(left)} patterns, have fewer pools that are partly used."
+        yield "All of them, in a pager: pymtop map --all --color=always | less -R"

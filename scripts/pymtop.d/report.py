@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What frag, check and diff print."""
 
-from form import BOLD, RED, human, share, signed
+from form import BOLD, RED, human, share, signed, wrapped
 from ledger import curve, measures, release_units
 from snapshot import LEDGER
 
@@ -134,14 +134,3 @@ def differences(found, screen):
             parts += [f"{state} pools {signed(sum(delta[state] for _, delta in mine))}"
                       for state in ("absent", "virgin", "empty", "used", "full")]
             yield from wrapped(f"  {heap}: ", parts, screen.width)
-
-
-def wrapped(start, parts, width):
-    line = start
-    for number, part in enumerate(parts):
-        word = part + (", " if number + 1 < len(parts) else "")
-        if len(line) + len(word.rstrip()) > width and line.strip():
-            yield line.rstrip()
-            line = "    "
-        line += word
-    yield line.rstrip()

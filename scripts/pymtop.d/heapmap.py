@@ -129,8 +129,8 @@ class Drawer:
         count = collections.Counter()
         for group in of:
             count.update(group.cells[0::2])
-        for state in STATES:
-            count.pop(state, None)
+        count = collections.Counter({letter: n for letter, n in count.items()
+                                     if letter not in STATES and self.letter in (None, letter)})
         screen = self.screen
         scale = "".join(HEIGHTS) if screen.unicode else "0123456789#"
         states = [("·" if screen.unicode else ".", "never used"), ("-", "empty"), ("blank", "not held")]

@@ -7,6 +7,7 @@ from snapshot import CACHE, FULLNESS, LEDGER, LETTERS, SIZES, live_blocks, owner
 
 # ---------------------------------------------------------------- check
 
+# ok: None if it cannot be told
 Finding = collections.namedtuple("Finding", "ok exact text")
 
 
@@ -87,12 +88,14 @@ def _across(snapshot, moved):
         if snapshot.pools() is not None:
             by_pool = sum(pool["live"] for pool in snapshot.pools() if pool["heap"] == heap)
             blocks.append((f"heap {heap}, live blocks in pools", by_arena[heap], "arenas", by_pool, "pools"))
+    fronts = sum(row["cached"] for row in snapshot.rows("caches") + snapshot.rows("classes") if row["size"] != "total")
     for pair in blocks:
-        highest = max(pair[1], pair[3])
-        yield _apart(pair, moved if moved is not None else 1000 + highest // 10)
+        # A front takes and gives up to 64 blocks at once, and is emptied when it is idle.
+        allowed = moved if "pools" not in pair[0] or moved is None else 64 * moved + fronts
+        yield _apart(pair, allowed)
     for pair in numbers:
-        # Arenas come and go by themselves, too.
-        yield _apart(pair, 16 + (moved or 0) + max(pair[1], pair[3]) // 10)
+        # Arenas come and go by themselves, too: an empty one with each block that is freed.
+        yield _apart(pair, None)
 
 
 def _apart(pair, allowed):
@@ -101,16 +104,18 @@ def _apart(pair, allowed):
         return Finding(True, False, f"{what}: {one} in {where} and in {elsewhere}")
     text = f"{what}: {one} in {where}, {other} in {elsewhere}"
     if where == "arenas" and elsewhere.startswith("caches") and other > one:
-        return Finding(True, False, text + ": guarded ones are in no pool")
+        return Finding(None, False, text + "; guarded ones are in no pool")
+    if allowed is None:
+        return Finding(None, False, text + "; of two moments, if the system was at work")
     if abs(one - other) <= allowed:
-        return Finding(True, False, text + ": not read at the same moment")
-    return Finding(False, False, text + f"; reading one after the other explains {allowed} at most")
+        return Finding(None, False, text + f"; up to {allowed} may have come and gone in between")
+    return Finding(False, False, text + f"; but only {allowed} can have come or gone in between")
 
 
 def _verify(snapshot):
     broken = snapshot.verify()
     if broken is None:
-        yield Finding(True, False, "verify was not copied or recorded: the module's own check is not part of this one")
+        yield Finding(None, False, "verify was not copied or recorded: the module's own check is not part of this one")
     elif broken:
         for line in broken:
             yield Finding(False, True, f"verify: {line}")

@@ -94,15 +94,17 @@ def _release(snapshot, screen, heaps):
 
 def checks(findings, screen, verbose=True):
     """Lines, and whether all is well."""
-    lines, bad = [], 0
+    lines, bad, notes = [], 0, 0
     for finding in findings:
-        bad += not finding.ok
-        if not finding.ok or verbose:
-            word = "ok  " if finding.ok else screen.paint("FAIL", RED)
+        bad += finding.ok is False
+        notes += finding.ok is None
+        if verbose or finding.ok is False:
+            word = "ok  " if finding.ok else "note" if finding.ok is None else screen.paint("FAIL", RED)
             lines.append(f"{word}  {'exact' if finding.exact else 'about'}  {finding.text}")
-    lines.append("exact: taken as a whole by the module, so that any difference is a fault; about: from files read one after")
-    lines.append("another, which may differ by what happened in between.")
-    lines.append(f"{bad} of the checks failed" if bad else "all is well")
+    if verbose:
+        lines += ["", "exact: the module takes it as a whole, any difference is a fault. about: from files that",
+                  "were read one after the other. note: a difference that is no proof of a fault."]
+    lines.append(f"{bad} failed, {notes} to be noted" if bad or notes else "all is well")
     return lines, not bad
 
 

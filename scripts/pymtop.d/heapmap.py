@@ -160,7 +160,8 @@ def show(snapshot, screen, heap=None, size=None, everything=False):
     rows = snapshot.arena_map()
     rows = [row for row in rows if heap is None or row[0] == heap]
     drawer = Drawer(screen, letter)
-    most = None if everything else MOST if not screen.tty else max(8, screen.height - 8)
+    # Beside the rows there are the legend, a line for each heap, and what is said of the rest.
+    most = None if everything else MOST if not screen.tty else max(8, screen.height - 11 - len({row[0] for row in rows}))
     of, left = choose(groups(rows, letter), most, drawer.columns)
     hidden = sum(1 + group.more for group in left)
     arenas = sum(1 + group.more for group in of) + hidden

@@ -173,27 +173,32 @@ def measures(snapshot):
 
 # ---------------------------------------------------------------- what would come back
 
-Unit = collections.namedtuple("Unit", "blocks bytes pins")
+# So many that are alike come back one by one, each when its blocks are free; pins: whose these are.
+Unit = collections.namedtuple("Unit", "blocks bytes pins count")
+# Up to here: blocks freed, bytes and units that were used returned. pins: beyond the step before
 Step = collections.namedtuple("Step", "blocks bytes units pins")
 
 
 def _units_of_pools(snapshot):
     """What comes back as one: by heap, a pool, or an arena where only that comes back."""
     whole = {row["heap"] for row in snapshot.heaps() if row["returns"] == "arena"}
-    units, pinned = collections.defaultdict(list), collections.defaultdict(collections.Counter)
+    alike, pinned = collections.Counter(), collections.defaultdict(collections.Counter)
+    units = collections.defaultdict(list)
     for row in snapshot.pools():
         if row["heap"] in whole:
             pinned[row["heap"], row["arena"]][owner(row)] += row["live"]
             continue
-        name, size = owner(row), row["poolsize"]
-        units[row["heap"]] += [Unit(live, size, {name: live}) for live in live_blocks(row)]
+        for live, count in collections.Counter(row["blocks"].split(",")).items():
+            alike[row["heap"], int(live), row["poolsize"], owner(row)] += count
+    for (heap, live, size, name), count in alike.items():
+        units[heap].append(Unit(live, size, {name: live}, count))
     for row in snapshot.rows("arenas"):
         size = row["poolsize"]
         if row["heap"] in whole:
             pins = pinned[row["heap"], row["arena"]]
-            units[row["heap"]].append(Unit(sum(pins.values()), (row["pools"] - row["absent"]) * size, pins))
+            units[row["heap"]].append(Unit(sum(pins.values()), (row["pools"] - row["absent"]) * size, pins, 1))
         elif row["virgin"] + row["empty"]:
-            units[row["heap"]].append(Unit(0, (row["virgin"] + row["empty"]) * size, {}))
+            units[row["heap"]].append(Unit(0, size, {}, row["virgin"] + row["empty"]))
     return units
 
 
@@ -207,7 +212,7 @@ def _units_of_arenas(snapshot):
         names = [("caches" if letter == CACHE else owner({"heap": row["heap"], "size": SIZES[letter]}))
                  for letter in sorted(inside.get((row["heap"], row["arena"]), ()))]
         units[row["heap"]].append(Unit(row["live"], (row["pools"] - row["absent"]) * row["poolsize"],
-                                       dict.fromkeys(names, 1 if row["live"] else 0)))
+                                       dict.fromkeys(names, 1 if row["live"] else 0), 1))
     return units
 
 
@@ -215,28 +220,36 @@ def release_units(snapshot):
     """Units by heap, those first that give most bytes for a block."""
     units = _units_of_arenas(snapshot) if snapshot.pools() is None else _units_of_pools(snapshot)
     for of in units.values():
-        of.sort(key=lambda unit: (unit.blocks / unit.bytes if unit.bytes else 0, unit.blocks))
+        of.sort(key=lambda unit: (unit.blocks / unit.bytes if unit.bytes else 0, unit.blocks, sorted(unit.pins)))
     return units
 
 
 def curve(units, steps=12):
-    """Cumulative, at some ten numbers of blocks that are as far apart as can be seen."""
-    total = sum(unit.blocks for unit in units)
+    """Steps at some ten numbers of blocks, as far apart as can be seen, from none to all."""
+    total = sum(unit.blocks * unit.count for unit in units)
     marks = [0] + [digit * 10 ** power for power in range(len(str(total))) for digit in (1, 2, 5)
                    if digit * 10 ** power < total] + [total]
     # When there are too many, leave out some that are not the first or last.
     while len(marks) > steps:
         marks = marks[:2] + marks[3:-1:2] + marks[-1:]
-    out, at, blocks, returned = [], 0, 0, 0
+    out, blocks, returned, used = [], 0, 0, 0
+    rest = collections.deque(units)
     for mark in marks:
-        pins, first = collections.Counter(), at
-        while at < len(units) and blocks + units[at].blocks <= mark:
-            blocks += units[at].blocks
-            returned += units[at].bytes
-            pins.update(units[at].pins)
-            at += 1
-        if at > first:
-            out.append(Step(blocks, returned, at, pins))
+        pins, before = collections.Counter(), returned
+        while rest:
+            unit = rest.popleft()
+            count = min(unit.count, (mark - blocks) // unit.blocks) if unit.blocks else unit.count
+            blocks += unit.blocks * count
+            returned += unit.bytes * count
+            used += count if unit.pins else 0
+            for name, its in unit.pins.items():
+                if count:
+                    pins[name] += its * count
+            if count < unit.count:
+                rest.appendleft(unit._replace(count=unit.count - count))
+                break
+        if returned > before:
+            out.append(Step(blocks, returned, used, pins))
     return out
 
 

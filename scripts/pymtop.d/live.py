@@ -3,6 +3,7 @@
 not dumb knows them; on a dumb one the table is printed again below the last."""
 
 import os
+import re
 import select
 import signal
 import sys
@@ -25,7 +26,7 @@ class Terminal:
     def __init__(self, out):
         self.out = out
         self.fd = sys.stdin.fileno()
-        self.resized = False
+        self.pressed = []
 
     def __enter__(self):
         self.saved = termios.tcgetattr(self.fd)
@@ -36,12 +37,23 @@ class Terminal:
         # Signals end select(): their bytes arrive in the pipe.
         self.wakeup = signal.set_wakeup_fd(self.pipe[1])
         self.handlers = {number: signal.signal(number, handler) for number, handler in
-                         ((signal.SIGWINCH, self._resize), (signal.SIGTERM, self._end), (signal.SIGHUP, self._end))}
+                         ((signal.SIGWINCH, self._resize), (signal.SIGTSTP, self._stop), (signal.SIGTERM, self._end),
+                          (signal.SIGHUP, self._end))}
         self.out.write(ENTER)
         return self
 
-    def _resize(self, *_):
-        self.resized = True
+    def _stop(self, *_):
+        """Ctrl-Z: the terminal is the shell's until we go on."""
+        self.out.write(LEAVE)
+        self.out.flush()
+        termios.tcsetattr(self.fd, termios.TCSADRAIN, self.saved)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        tty.setcbreak(self.fd)
+        self.out.write(ENTER)
+
+    @staticmethod
+    def _resize(*_):
+        """That it ends select() is enough: the size is asked for before each look."""
 
     @staticmethod
     def _end(*_):
@@ -62,6 +74,8 @@ class Terminal:
 
     def key(self, seconds):
         """A key; "" after so many seconds or a resize; None when nobody can press one any more."""
+        if self.pressed:
+            return self.pressed.pop(0)
         ready, _, _ = select.select([self.fd, self.pipe[0]], [], [], seconds)
         if self.pipe[0] in ready:
             try:
@@ -70,26 +84,32 @@ class Terminal:
                 pass
         if self.fd not in ready:
             return ""
-        text = os.read(self.fd, 16).decode("utf-8", "replace")
-        return KEYS.get(text, text[0]) if text else None
+        text = os.read(self.fd, 256).decode("utf-8", "replace")
+        if not text:
+            return None
+        # Several may have come at once.
+        self.pressed = [KEYS.get(key, key) for key in re.findall("\033[\\[O][0-9;]*[A-Za-z~]|.", text, re.DOTALL)]
+        return self.pressed.pop(0)
 
 
 def draw(out, screen, lines):
     """No line is wider than the terminal: a row that wraps would push out the top."""
-    out.write(HOME + "".join(line + TO_END + "\r\n" for line in lines[:-1]) + lines[-1] + TO_END + BELOW)
+    out.write(HOME + "".join(line + TO_END + "\n" for line in lines[:-1]) + lines[-1] + TO_END + BELOW)
     out.flush()
 
 
 def help_lines():
     lines = ["sort by", ""]
     lines += [f"  {key}  {what}" for key, (what, _) in SORTS.items()]
-    return lines + ["", "  space  look again       arrows, page up, page down  other rows", "  q      quit             any key leaves this help"]
+    return lines + ["", "  space      look again; of a recording, the next snapshot",
+                    "  backspace  of a recording, the snapshot before",
+                    "  arrows     other rows; page up and page down, too", "  q          quit; any other key leaves this help"]
 
 
 class Looker:
     """What is looked at, now: debugfs, each time anew."""
 
-    hint = "space: look again  ?: help  q: quit"
+    hint = "space look again  ? help  q quit"
 
     def __init__(self, source, delay):
         self.source, self.delay = source, delay
@@ -106,7 +126,7 @@ class Looker:
 class Player:
     """What is looked at: a recording, snapshot by snapshot; with a delay it plays by itself."""
 
-    hint = "space: next  backspace: back  ?: help  q: quit"
+    hint = "space next  ? help  q quit"
 
     def __init__(self, snapshots, delay=None):
         self.snapshots, self.delay, self.at = snapshots, delay, 0
@@ -124,7 +144,7 @@ class Player:
 
     def title(self):
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(self.now.time))
-        return f"snapshot {self.at + 1} of {len(self.snapshots)}, {when} UTC"
+        return f"{self.at + 1}/{len(self.snapshots)} {when} UTC"
 
 
 def dumb(looker, screen, key):
@@ -152,8 +172,8 @@ def run(looker, screen, key):
             if first and first >= rows:
                 first = max(0, rows - room)
                 continue
-            foot = f"{looker.title()}  sort: {key}  rows {min(first + 1, rows)}-{min(first + room, rows)} of {rows}  {looker.hint}"
-            shown = help_lines() if helping else lines + [""] * (screen.height - 1 - len(lines)) + \
+            foot = f"{looker.title()}  sort {key}  rows {min(first + 1, rows)}-{min(first + room, rows)}/{rows}  {looker.hint}"
+            shown = [line[:screen.width] for line in help_lines()] if helping else lines + [""] * (screen.height - 1 - len(lines)) + \
                 [screen.paint(foot[:screen.width - 1], DIM)]
             draw(out, screen, shown[:screen.height])
             left = max(0.0, due - time.monotonic()) if looker.delay else None

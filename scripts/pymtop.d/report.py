@@ -67,7 +67,7 @@ def _release(snapshot, screen, heaps):
     units = release_units(snapshot)
     yield screen.paint("Release curve: free these blocks, the emptiest first, and that returns", BOLD)
     if snapshot.pools() is None:
-        yield "  (there is no file pools: by arena, with what is in them by the map)"
+        yield "  (there is no file pools: by whole arenas, and what is in them by the map)"
     idle = []
     for row in heaps:
         of = units.get(row["heap"], [])
@@ -75,18 +75,14 @@ def _release(snapshot, screen, heaps):
         if not steps:
             idle.append(row["heap"])
             continue
-        whole = row["returns"] == "arena" or snapshot.pools() is None
-        unit = "arenas" if whole else "pages"
-        total = sum(one.bytes for one in of)
+        whole = row["returns"] == "arena"
+        unit = "arenas" if whole or snapshot.pools() is None else "pools"
+        total = sum(one.bytes * one.count for one in of)
         yield f"  heap {row['heap']}: " + ("only whole arenas go back" if whole else "an empty pool's pages go back alone")
-        yield f"    {'blocks':>9} {'returns':>9} {'of pools':>9} {unit if whole else 'pools':>8}  pinned by, beyond the line above"
-        shown = 0
+        yield f"    {'blocks':>9} {'returns':>9} {'of pools':>9} {unit:>8}  pinned by, beyond the line above"
         for step in steps:
-            # What is free already comes together, and has no number of pools of its own.
-            count = str(step.units) if whole else str(sum(1 for one in of[:step.units] if one.pins))
-            yield (f"    {step.blocks:9} {human(step.bytes):>9} {share(step.bytes, total):>9} {count:>8}  "
+            yield (f"    {step.blocks:9} {human(step.bytes):>9} {share(step.bytes, total):>9} {step.units:8}  "
                    f"{pinned_by(step.pins, screen.width - 44)}")
-            shown += 1
     if idle:
         yield "  nothing can return: " + ", ".join(idle)
     yield "  (free blocks in fronts count as blocks here; idle fronts are emptied within a second)"

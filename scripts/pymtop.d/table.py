@@ -41,11 +41,11 @@ COLUMNS = (
     Column("LIVE", 8, number("live")),
     Column("USE", 4, lambda row, _: f"{row['use']:.0%}" if row["blocks"] else "-"),
     Column("SIZE", 5, number("size")),
-    Column("POOLS", 7, number("pools")),
+    Column("POOLS", 6, number("pools")),
     Column("PER", 4, lambda row, _: str(row["capacity"]) if row["pools"] else "-"),
     Column("HELD", 6, lambda row, _: human(row["held"])),
     Column("WASTE", 6, lambda row, _: human(row["waste"])),
-    Column("ALLOC/s", 8, lambda row, _: human(round(row["rate"])) if row["rate"] is not None else "-"),
+    Column("ALLOC/s", 7, lambda row, _: human(round(row["rate"])) if row["rate"] is not None else "-"),
 )
 MORE = (
     Column("FULLNESS", 10, lambda row, screen: fullness(row["deciles"], screen)),
@@ -57,7 +57,7 @@ MORE = (
     Column("VIRGIN", 7, number("virgin")),
     Column("ALLOCS", 12, number("allocs")),
 )
-NAME_WIDTH = 24
+NAME_WIDTH = 26
 
 
 def fullness(deciles, screen):
@@ -146,6 +146,17 @@ def summary(snapshot, screen):
     return [screen.paint(line[:width], color) for line, color in zip(lines, colors)]
 
 
+def shortened(name, width, screen):
+    """What tells it from others is its end; the heap's name is cut first."""
+    if len(name) <= width:
+        return name
+    mark = "…" if screen.unicode else "~"
+    heap, colon, own = name.rpartition(":")
+    if colon and len(own) + 2 <= width:
+        return heap[:width - len(own) - 2] + mark + ":" + own
+    return mark + name[len(name) - width + 1:]
+
+
 def table(snapshot, screen, key="c", before=None, first=0, most=None):
     """Lines, the summary included. Rows from the first, as many as most; all for None."""
     chosen = columns_for(screen.width)
@@ -156,7 +167,7 @@ def table(snapshot, screen, key="c", before=None, first=0, most=None):
     of = ordered(rows(snapshot, before), key)
     for row in of[first:None if most is None else first + most]:
         text = " ".join(column.show(row, screen).rjust(column.width) for column in chosen)
-        lines.append(f"{text} {row['name'][:max(8, screen.width - width)]}")
+        lines.append(f"{text} {shortened(row['name'], max(8, screen.width - width), screen)}")
     if not of:
         lines.append("(no cache and no size class is in use)")
     return lines, len(of)

@@ -70,7 +70,7 @@ def fullness(deciles, screen):
 
 
 def pool_size(capacity, size):
-    """Bytes of a class's pool, which its table does not have: the power of two that so many blocks need."""
+    """Bytes of a class's pool, where its table does not say: the power of two that so many blocks need."""
     need = max(capacity * size, 8 * size, 4096)
     return 1 << (need - 1).bit_length()
 
@@ -90,8 +90,9 @@ def rows(snapshot, before=None):
             new = dict(row, name=owner(row), deciles=None)
             new["blocks"] = row["live"] + row["cached"] + row["free"] + row["virgin"]
             if table == "classes":
-                new["capacity"] = -(-new["blocks"] // row["pools"]) if row["pools"] else 0
-                new["poolsize"] = pool_size(new["capacity"], row["size"])
+                if "poolsize" not in row:
+                    new["capacity"] = -(-new["blocks"] // row["pools"]) if row["pools"] else 0
+                    new["poolsize"] = pool_size(new["capacity"], row["size"])
                 new["deciles"] = [row[f">={tenth}0%" if tenth else ">=0%"] for tenth in range(10)]
             new["held"] = row["pools"] * new["poolsize"]
             new["waste"] = max(0, new["held"] - row["live"] * row["size"])

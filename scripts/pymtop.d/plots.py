@@ -110,7 +110,8 @@ def draw_pool(picture, x, y, width, height, pool):
         picture.box(x + 0.5, y + 0.5, width - 1, height - 1, look="edge")
     else:
         share = 1.0 if pool[1] == "#" else (int(pool[1]) + 0.5) / 10
-        picture.box(x, y, width, height, look="blank")
+        # Pale up to the top, so that one that is almost empty shows its class, too.
+        picture.box(x, y, width, height, class_color(pool[0]), opacity=0.3)
         picture.box(x, y + height * (1 - share), width, height * share, class_color(pool[0]))
 
 

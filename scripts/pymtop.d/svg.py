@@ -55,8 +55,10 @@ class Picture:
         self.parts.append(f'<line class="{look}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" '
                           f'stroke-width="{width}"{dashes}/>')
 
-    def box(self, x, y, width, height, fill=None, look=None, tip=None):
+    def box(self, x, y, width, height, fill=None, look=None, tip=None, opacity=None):
         paint = f'class="{look}"' if look else f'fill="{fill}"'
+        if opacity:
+            paint += f' fill-opacity="{opacity}"'
         end = f"><title>{escape(tip)}</title></rect>" if tip else "/>"
         self.parts.append(f'<rect {paint} x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"{end}')
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """How numbers and text are shown, and what the terminal can."""
 
-import locale
 import os
 import shutil
 import sys
@@ -51,8 +50,12 @@ class Screen:
         self.dumb = os.environ.get("TERM", "dumb") in ("", "dumb", "unknown")
         able = self.tty and not self.dumb and not os.environ.get("NO_COLOR")
         self.color = able if color == "auto" else color == "always"
-        encoding = (getattr(self.out, "encoding", "") or locale.getpreferredencoding(False)).lower()
-        self.unicode = not ascii_only and encoding.replace("-", "") == "utf8"
+        # Python takes C for C.UTF-8, and sets LC_CTYPE so; what the terminal shows is another matter.
+        ctype = os.environ.get("LC_CTYPE", "")
+        said = os.environ.get("LC_ALL") or (ctype if ctype not in ("C.UTF-8", "C.utf8", "UTF-8") else "") or \
+            os.environ.get("LANG", "")
+        names = [name.lower().replace("-", "") for name in (said, getattr(self.out, "encoding", None) or "")]
+        self.unicode = not ascii_only and all("utf8" in name for name in names)
         self.fixed = width
         self.measure()
 

@@ -52,7 +52,9 @@ class Table(Case):
     def test_ascii(self):
         for arguments in (("--width", "160"), ("map",), ("map", "--color=always"), ("frag",)):
             self.assertTrue(self.prints("--from", DEMO, "--ascii", *arguments).isascii())
-        self.assertTrue(self.prints("--from", DEMO, "map", LC_ALL="C", PYTHONIOENCODING="ascii").isascii())
+        for locale in ({"LC_ALL": "C"}, {"LC_ALL": "", "LANG": "C"}, {"LC_ALL": ""}, {"PYTHONIOENCODING": "ascii"}):
+            self.assertTrue(self.prints("--from", DEMO, "map", **locale).isascii(), locale)
+        self.assertFalse(self.prints("--from", DEMO, "map", LC_ALL="", LANG="de_DE.utf8").isascii())
 
     def test_limits_and_misuse(self):
         copy = self.copy({

@@ -69,12 +69,14 @@ def _across(snapshot, moved):
     """Between files, which are read one after the other: moved is what happened meanwhile, if known."""
     values, _ = snapshot.stats()
     users, in_pools = counts_by_heap(snapshot)
-    by_arena, arenas, mapped = collections.Counter(), collections.Counter(), collections.Counter()
+    by_arena, by_pool, arenas, mapped = (collections.Counter() for _ in range(4))
     for row in snapshot.rows("arenas"):
         by_arena[row["heap"]] += row["live"]
         arenas[row["heap"]] += 1
     for heap, _, _, _ in snapshot.arena_map():
         mapped[heap] += 1
+    for row in snapshot.pools() or ():
+        by_pool[row["heap"]] += row["live"]
     large = values.get("pass_through_live", 0)
     blocks = [("live blocks, all heaps", values["live"], "stats", sum(users.values()) + large,
                "caches, classes and pass_through_live")]
@@ -86,8 +88,7 @@ def _across(snapshot, moved):
         numbers.append((f"heap {heap}, arenas", row["arenas"], "heaps", arenas[heap], "arenas"))
         numbers.append((f"heap {heap}, arenas", arenas[heap], "arenas", mapped[heap], "map"))
         if snapshot.pools() is not None:
-            by_pool = sum(pool["live"] for pool in snapshot.pools() if pool["heap"] == heap)
-            blocks.append((f"heap {heap}, live blocks in pools", by_arena[heap], "arenas", by_pool, "pools"))
+            blocks.append((f"heap {heap}, live blocks in pools", by_arena[heap], "arenas", by_pool[heap], "pools"))
     fronts = sum(row["cached"] for row in snapshot.rows("caches") + snapshot.rows("classes") if row["size"] != "total")
     for pair in blocks:
         # A front takes and gives up to 64 blocks at once, and is emptied when it is idle.

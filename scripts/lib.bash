@@ -86,6 +86,19 @@ unlock() {
 	unset 'lock_fds[-1]'
 }
 
+# The version of pymalloc
+version() {
+	sed -n 's/^PYM_VERSION := //p' "$top/Kbuild"
+}
+
+# may_write <directory> <what to do if not>: it, or what it would be made in
+may_write() {
+	local dir=$1
+	[[ $dir == /* ]] || die "$dir is not an absolute name" "for example: $PWD/$dir"
+	while [[ ! -e $dir ]]; do dir=$(dirname "$dir"); done
+	[[ -d $dir && -w $dir ]] || die "you may not write into $dir" "$2"
+}
+
 need() {
 	local group=$1 tool
 	shift

@@ -42,10 +42,11 @@ fresh_unpack() {
 	cp -L /etc/resolv.conf /etc/hosts "$fresh/etc"
 }
 
-# inside <command ...>: by root of the fresh Debian.  What it mounts goes with it.
+# inside <command ...>: by root of the fresh Debian.  What it mounts goes with it, and it
+# goes when this script goes.
 inside() {
 	# shellcheck disable=SC2016 # for the shell in the namespaces
-	unshare --mount --pid --fork --kill-child --propagation private bash -euc '
+	setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --propagation private bash -euc '
 		root=$1 debs=$2
 		shift 2
 		mount -t proc proc "$root/proc"

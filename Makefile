@@ -79,7 +79,7 @@ help:
 	@echo '  bench            measure pymalloc beside kmem_cache and kmalloc'
 	@echo '  bench-memory     what is held and what comes back, beside the same two; plots'
 	@echo '  bench-native     cycles, in User-Mode Linux, beside CPython, mimalloc, glibc'
-	@echo '  install-test     all of the above in a fresh Debian 12, then load what it has built'
+	@echo '  install-test     install in every way in a fresh Debian 12, and load that'
 	@echo '  record-trace     record the allocations of a kernel at work'
 	@echo '  check            sparse, kernel-doc, checkpatch, shellcheck, warnings'
 	@echo 'Variables'
@@ -95,7 +95,8 @@ help:
 	@echo '  TRACE=<file>     demo: text of the kmem trace events, plain or .xz'
 	@echo '  JSON=<file>      misuse, bench, bench-memory, bench-native: write the figures there too'
 	@echo '  OUT=<file>       record-trace: where to write, default scripts/boot.trace.xz'
-	@echo '  OUT=<dir>        deb: where the package goes; bench-memory: where the plots go; coverage: the lines with their counts'
+	@echo '  OUT=<dir>        bench-memory: where the plots go; coverage: the lines with their counts'
+	@echo '                   deb: where the package goes'
 	@echo '  more             scripts/config.defaults'
 
 .DEFAULT_GOAL := modules

@@ -50,6 +50,7 @@ inside() {
 		root=$1 debs=$2
 		shift 2
 		mount -t proc proc "$root/proc"
+		mount -t devpts devpts "$root/dev/pts"
 		mount --bind "$debs" "$root/var/cache/apt/archives"
 		exec setpriv --bounding-set=-sys_module chroot "$root" \
 			env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \

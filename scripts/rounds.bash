@@ -1,25 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash disable=SC2154
 #
-# What the tests that boot guests share: their results, and the sum of them as the last
-# line.  Sourced after lib.bash; everything goes to stdout.
+# What the tests have in common: rounds in a guest, of which every check counts.
+# Sourced, after lib.bash.
 
-exec 2>&1
-
+# How many checks so far
 passed=0
 failed=0
-trap 'exit 130' INT TERM
-
-finish() {
-	local rc=$?
-	((rc == 0)) || failed=$((failed + 1))
-	((passed > 0)) || failed=$((failed > 0 ? failed : 1))
-	echo
-	echo "$passed passed, $failed failed"
-	((failed == 0)) && exit 0
-	exit $((rc ? rc : 1))
-}
-trap finish EXIT
 
 heading() {
 	printf '\n[%s] %s\n' "$(clock)" "$*"
@@ -107,4 +94,25 @@ boot_round() {
 	else
 		result FAIL "kernel log is clean" "see $run/console.log"
 	fi
+}
+
+# stock_round <name> <kernel headers> <image>: what a user would build, for a stock kernel:
+# load, replay recorded allocations, the example in README.md, unload, load again
+stock_round() {
+	local name=$1 kdir=$2 image=$3 modules example files trace=$runs/trace.bin
+	if ! modules=$("$scripts/build-modules" "$kdir"); then
+		result FAIL "modules build with W=1, no warning"
+		return
+	fi
+	result ok "modules build with W=1, no warning"
+	"$scripts/trace2bin" "$scripts/boot.trace.xz" "$trace" >/dev/null ||
+		die "the recorded trace cannot be converted" "record another: make record-trace"
+	files=("$modules/pymalloc.ko" "$modules/pymalloc_replay.ko" "$trace:trace.bin")
+	if example=$("$scripts/build-example" "$kdir" "$modules" "$runs/example-$name"); then
+		result ok "the example in README.md builds outside the tree"
+		files+=("$example")
+	else
+		result FAIL "the example in README.md builds outside the tree"
+	fi
+	boot_round "$name" "$image" stock "${files[@]}"
 }

@@ -86,6 +86,19 @@ unlock() {
 	unset 'lock_fds[-1]'
 }
 
+# The version of pymalloc
+version() {
+	sed -n 's/^PYM_VERSION := //p' "$top/Kbuild"
+}
+
+# may_write <directory> <what to do if not>: it, or what it would be made in
+may_write() {
+	local dir=$1
+	[[ $dir == /* ]] || die "$dir is not an absolute name" "for example: $PWD/$dir"
+	while [[ ! -e $dir ]]; do dir=$(dirname "$dir"); done
+	[[ -d $dir && -w $dir ]] || die "you may not write into $dir" "$2"
+}
+
 need() {
 	local group=$1 tool
 	shift
@@ -262,6 +275,17 @@ unpack_debs() {
 #
 # Building against a kernel.
 #
+
+# write_example <directory>: the sources of the example in README.md, the first code block
+# of each language
+write_example() {
+	local fence='```'
+	mkdir -p "$1"
+	awk -v begin="${fence}c" '$0 == begin { on = 1; next } on && /^```/ { exit } on' "$top/README.md" >"$1/session.c"
+	awk -v begin="${fence}make" '$0 == begin { on = 1; next } on && /^```/ { exit } on' "$top/README.md" >"$1/Kbuild"
+	[[ -s $1/session.c && -s $1/Kbuild ]] || die "README.md has no c block or no make block" \
+		"put the example back into README.md"
+}
 
 # kernel_make <kdir> <argument ...>: make in a kernel build directory, with
 # the compiler that the kernel was built with.  What the host cannot offer

@@ -31,7 +31,7 @@ clean:
 	@rm -rf *.ko *.mod *.mod.c *.o .*.cmd modules.order Module.symvers .module-common.o
 	@rm -f $(foreach d,module kunit,$(addprefix $(d)/,*.o .*.cmd .*.d *.gcno))
 
-test test-matrix coverage demo demo-trace misuse soak bench bench-memory bench-native record-trace check:
+test test-matrix coverage demo demo-trace misuse soak bench bench-memory bench-native record-trace docs check:
 	@scripts/$@
 
 kdir:
@@ -62,6 +62,7 @@ help:
 	@echo '  bench-memory     what is held and what comes back, beside the same two; plots'
 	@echo '  bench-native     cycles, in User-Mode Linux, beside CPython, mimalloc, glibc'
 	@echo '  record-trace     record the allocations of a kernel at work'
+	@echo '  docs             the API, the theory of operation and README as HTML'
 	@echo '  check            sparse, kernel-doc, checkpatch, shellcheck, warnings'
 	@echo 'Variables'
 	@echo '  KDIR=<dir>       kernel headers or build tree; KERNELDIR is accepted too'
@@ -73,7 +74,8 @@ help:
 	@echo '  JSON=<file>      test-matrix, misuse, bench, bench-memory, bench-native: write the figures there too'
 	@echo '  OUT=<file>       record-trace: where to write, default scripts/boot.trace.xz'
 	@echo '  OUT=<dir>        bench-memory: where the plots go; coverage: the lines with their counts'
+	@echo '                   docs: the pages'
 	@echo '  more             scripts/config.defaults'
 
 .DEFAULT_GOAL := modules
-.PHONY: modules modules_install install clean test test-matrix coverage demo demo-trace misuse soak bench bench-memory bench-native record-trace check kdir help
+.PHONY: modules modules_install install clean test test-matrix coverage demo demo-trace misuse soak bench bench-memory bench-native record-trace docs check kdir help

@@ -71,7 +71,7 @@ help:
 	@echo '  KERNEL=<series>  demo, misuse, soak, record-trace: stock kernel 6.12 (default), 6.1 or 7.3'
 	@echo '                   bench, bench-memory: one kernel instead of all they know'
 	@echo '  TRACE=<file>     demo: text of the kmem trace events, plain or .xz'
-	@echo '  JSON=<file>      test-matrix, misuse, bench, bench-memory, bench-native: write the figures there too'
+	@echo '  JSON=<file>      test-matrix, misuse, bench, bench-*: write the figures there too'
 	@echo '  OUT=<file>       record-trace: where to write, default scripts/boot.trace.xz'
 	@echo '  OUT=<dir>        bench-memory: where the plots go; coverage: the lines with their counts'
 	@echo '                   docs: the pages'

@@ -47,7 +47,7 @@ clean:
 	@rm -rf *.ko *.mod *.mod.c *.o .*.cmd modules.order Module.symvers .module-common.o
 	@rm -f $(foreach d,module kunit,$(addprefix $(d)/,*.o .*.cmd .*.d *.gcno))
 
-test coverage demo demo-trace misuse soak bench bench-memory bench-native record-trace check:
+test test-matrix coverage demo demo-trace misuse soak bench bench-memory bench-native record-trace docs check:
 	@scripts/$@
 
 kdir:
@@ -72,6 +72,7 @@ help:
 	@echo '  help             this text'
 	@echo 'In QEMU; this machine never loads the module'
 	@echo '  test             KUnit under KASAN, lockdep, kmemleak, on PREEMPT_RT, on stock kernels'
+	@echo '  test-matrix      load, replay, unload: each stock kernel with modules of each compiler'
 	@echo '  coverage         the lines of module/ that the KUnit suites do not run, and why'
 	@echo '  demo             replay recorded kernel allocations and show the heap map'
 	@echo '  demo-trace       the same, seen with bpftrace, trace-cmd and perf'
@@ -82,6 +83,7 @@ help:
 	@echo '  bench-native     cycles, in User-Mode Linux, beside CPython, mimalloc, glibc'
 	@echo '  install-test     install in every way in a fresh Debian 12, and load that'
 	@echo '  record-trace     record the allocations of a kernel at work'
+	@echo '  docs             the API, the theory of operation and README as HTML'
 	@echo '  check            sparse, kernel-doc, checkpatch, shellcheck, warnings'
 	@echo 'Variables'
 	@echo '  KDIR=<dir>       kernel headers or build tree; KERNELDIR is accepted too'
@@ -94,11 +96,14 @@ help:
 	@echo '  KERNEL=<series>  demo, misuse, soak, record-trace: stock kernel 6.12 (default), 6.1 or 7.3'
 	@echo '                   bench, bench-memory: one kernel instead of all they know'
 	@echo '  TRACE=<file>     demo: text of the kmem trace events, plain or .xz'
-	@echo '  JSON=<file>      misuse, bench, bench-memory, bench-native: write the figures there too'
+	@echo '  JSON=<file>      test-matrix, misuse, bench, bench-*: write the figures there too'
 	@echo '  OUT=<file>       record-trace: where to write, default scripts/boot.trace.xz'
 	@echo '  OUT=<dir>        bench-memory: where the plots go; coverage: the lines with their counts'
 	@echo '                   deb: where the package goes'
+	@echo '                   docs: the pages'
 	@echo '  more             scripts/config.defaults'
 
 .DEFAULT_GOAL := modules
-.PHONY: modules modules_install install headers_install sign dkms-install deb install-test clean test coverage demo demo-trace misuse soak bench bench-memory bench-native record-trace check kdir help
+.PHONY: modules modules_install install headers_install sign dkms-install deb install-test clean \
+	test test-matrix coverage demo demo-trace misuse soak bench bench-memory bench-native \
+	record-trace docs check kdir help

@@ -289,13 +289,14 @@ write_example() {
 
 # kernel_make <kdir> <argument ...>: make in a kernel build directory, with
 # the compiler that the kernel was built with.  What the host cannot offer
-# comes from another release: fetch-kernel leaves its name beside the kdir.
+# comes from another release: fetch-kernel, or with-compiler, leaves its name beside
+# the kdir.
 kernel_make() {
 	local kdir=$1
 	shift
 	# BTF would need pahole, and is not what is tested.
 	set -- -C "$kdir" -j"$PYM_JOBS" CONFIG_DEBUG_INFO_BTF_MODULES= "$@"
-	grep -q gcc- "$kdir/.kernelvariables" 2>/dev/null || set -- "$@" CC="$PYM_CC"
+	grep -qE '(gcc|clang)-' "$kdir/.kernelvariables" 2>/dev/null || set -- "$@" CC="$PYM_CC"
 	if [[ -e $kdir.suite ]]; then
 		exec "$scripts/in-chroot" "$(cat "$kdir.suite")" make "$@"
 	else

@@ -31,7 +31,7 @@ clean:
 	@rm -rf *.ko *.mod *.mod.c *.o .*.cmd modules.order Module.symvers .module-common.o
 	@rm -f $(foreach d,module kunit,$(addprefix $(d)/,*.o .*.cmd .*.d *.gcno))
 
-test coverage demo misuse soak bench bench-memory bench-native record-trace check:
+test coverage demo demo-jool misuse soak bench bench-memory bench-native record-trace check:
 	@scripts/$@
 
 kdir:
@@ -54,6 +54,7 @@ help:
 	@echo '  test             KUnit under KASAN, lockdep, kmemleak, on PREEMPT_RT, on stock kernels'
 	@echo '  coverage         the lines of module/ that the KUnit suites do not run, and why'
 	@echo '  demo             replay recorded kernel allocations and show the heap map'
+	@echo '  demo-jool        move Debian'"'"'s Jool, a NAT64, onto pymalloc by one line and send traffic through'
 	@echo '  misuse           do 23 things wrong with pymalloc and with SLUB'
 	@echo '  soak             do 100 million things right with everything switched on in turn'
 	@echo '  bench            measure pymalloc beside kmem_cache and kmalloc'
@@ -74,4 +75,4 @@ help:
 	@echo '  more             scripts/config.defaults'
 
 .DEFAULT_GOAL := modules
-.PHONY: modules modules_install install clean test coverage demo misuse soak bench bench-memory bench-native record-trace check kdir help
+.PHONY: modules modules_install install clean test coverage demo demo-jool misuse soak bench bench-memory bench-native record-trace check kdir help

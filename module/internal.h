@@ -370,7 +370,7 @@
  *	sizeclass.h types.h fail.h kasan.h kmemleak.h kasan.c kmemleak.c report.c fail.c
  *	dead.c pool.c provider.c account.c arena.c reclaim.c grow.c front.h batch.c front.c
  *	depot.c decay.c alloc.c free.c rcu.c shadow.h guard.h owner.c pattern.c trap.c area.c
- *	guard.c shadow.c switch.c debug.c cache.c large.c heap.c shrinker.c hooks.c malloc.c
+ *	guard.c shadow.c switch.c debug.c cache.c large.c heap.c shrinker.c hooks.c malloc.c slab.c
  *	ledger.c verify.c debugfs.c consumer.c main.c
  * Shadows look downward, at pools and at alloc.c; the slow paths, caches and ticks
  * look up at them and at guards.
@@ -734,6 +734,7 @@ void *pym_alloc_finish(struct pym_cache *cache, gfp_t gfp, void *marked, unsigne
 #define PYM_DEFERRED		64
 
 struct pym_pool *pym_find_block(struct pym_cache *cache, const void *p, unsigned long ip);
+void pym_cache_free_from(struct pym_cache *cache, void *block, unsigned long ip);
 void pym_free_later(struct pym_cache *cache, const void *p, unsigned long ip);
 void pym_free_sync(void);
 void pym_free_init(void);
@@ -890,6 +891,10 @@ void *pym_hooked_realloc(struct pym_heap *heap, void *p, size_t n, gfp_t gfp,
 void pym_hooked_free(const void *p, unsigned long ip);
 void pym_hooks_drop(struct pym_heap *heap);
 void pym_hide_classes(struct pym_heap *heap);
+
+/* --------------------------------------------------------------- slab.c -- */
+
+void pym_slab_exit(void);
 
 /* ------------------------------------------------------------- ledger.c -- */
 

@@ -220,38 +220,30 @@ static enum what look_up(const void *p, struct pym_cache **cache)
 bool __pym_slab_free(const void *p)
 {
 	struct pym_cache *cache;
+	enum what what = look_up(p, &cache);
 
-	switch (look_up(p, &cache)) {
-	case NOT_OURS:
-		/* or the area of a guarded block, which is free already */
+	/* The area of a guarded block that is free already is not found, and ours. */
+	if (what == NOT_OURS)
 		return pym_guard_free(NULL, p, _RET_IP_);
-	case CACHE_BLOCK:
+	if (what == CACHE_BLOCK)
 		pym_cache_free_from(cache, (void *)p, _RET_IP_);
-		return true;
-	case OTHER_BLOCK:
+	else
 		pym_free_from(p, _RET_IP_);
-		return true;
-	}
-	return false;
+	return true;
 }
 EXPORT_SYMBOL_GPL(__pym_slab_free);
 
 bool __pym_slab_free_rcu(void *p)
 {
 	struct pym_cache *cache;
+	enum what what = look_up(p, &cache);
 
-	switch (look_up(p, &cache)) {
-	case NOT_OURS:
-		return false;
-	case CACHE_BLOCK:
+	if (what == CACHE_BLOCK)
 		pym_cache_free_rcu(cache, p);
-		return true;
-	case OTHER_BLOCK:
+	else if (what == OTHER_BLOCK)
 		pym_report(PYM_MISUSE_WRONG_API, _RET_IP_,
 			   "kfree_rcu() of what is no live block of a cache; nothing changed");
-		return true;
-	}
-	return false;
+	return what != NOT_OURS;
 }
 EXPORT_SYMBOL_GPL(__pym_slab_free_rcu);
 

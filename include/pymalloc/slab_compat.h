@@ -19,6 +19,7 @@
 #include <linux/fs.h>
 #include <linux/iocontext.h>
 #include <linux/jbd2.h>
+#include <linux/kernel.h>
 #include <linux/lru_cache.h>
 #include <linux/mempool.h>
 #include <linux/module.h>
@@ -116,19 +117,28 @@
 
 /* ---------------------------------------------------------- what there is not -- */
 
-#define __PYM_NOT(name, why)						\
-	extern unsigned long __pym_not_##name(void)			\
-		__compiletime_error("pymalloc: " why)
+/* Never defined: a call that is left in the end is an error, with this text. */
+#define __PYM_NOT(name, why) \
+	__compiletime_error("pymalloc: " why) unsigned long __pym_not_##name(void)
 
-__PYM_NOT(dma, "SLAB_CACHE_DMA: no memory of a DMA zone here; leave this cache with the kernel, in a file that does not include slab_compat.h, or use a dma_pool");
-__PYM_NOT(zone, "GFP_DMA, GFP_DMA32, __GFP_HIGHMEM and __GFP_MOVABLE are refused: blocks share pages; leave this out, or leave the cache with the kernel");
-__PYM_NOT(size, "a cache's objects are up to PYM_CACHE_MAX_SIZE; use pym_malloc() or kvmalloc() for larger ones");
-__PYM_NOT(align, "alignment of a cache is a power of two up to PAGE_SIZE; use alloc_pages() for more");
-__PYM_NOT(lru, "kmem_cache_alloc_lru(): objects on a list_lru belong to a memory cgroup, ours to none; leave this cache with the kernel");
-__PYM_NOT(charge, "kmem_cache_charge(): objects are charged to no memory cgroup; remove the call, or give the heap a limit");
-__PYM_NOT(sheaf, "sheaves are SLUB's; use kmem_cache_alloc_bulk() and kmem_cache_free_bulk()");
-__PYM_NOT(barrier, "kvfree_rcu_barrier_on_cache(): kmem_cache_destroy() waits for what kfree_rcu() was given; remove the call");
-__PYM_NOT(rcu, "kfree_rcu() with PYM_COMPAT_KMALLOC: pym_malloc() has nothing like it; use pym_cache_free_rcu(), or call_rcu() and rcu_barrier() before the module goes");
+__PYM_NOT(dma,
+	  "no cache has memory of a DMA zone; use a dma_pool, or the kernel's kmem_cache");
+__PYM_NOT(zone,
+	  "GFP_DMA, GFP_DMA32, __GFP_HIGHMEM, __GFP_MOVABLE are refused; leave them out");
+__PYM_NOT(size,
+	  "objects are up to PYM_CACHE_MAX_SIZE; use kvmalloc() for larger ones");
+__PYM_NOT(align,
+	  "alignment is a power of two up to PAGE_SIZE; use alloc_pages() for more");
+__PYM_NOT(lru,
+	  "kmem_cache_alloc_lru() is for memory cgroups; use the kernel's kmem_cache for it");
+__PYM_NOT(charge,
+	  "kmem_cache_charge() is for memory cgroups; remove it, or give the heap a limit");
+__PYM_NOT(sheaf,
+	  "sheaves are SLUB's; use kmem_cache_alloc_bulk() and kmem_cache_free_bulk()");
+__PYM_NOT(barrier,
+	  "kmem_cache_destroy() waits for kfree_rcu(); remove kvfree_rcu_barrier_on_cache()");
+__PYM_NOT(rcu,
+	  "no kfree_rcu() with PYM_COMPAT_KMALLOC; use pym_cache_free_rcu() or call_rcu()");
 
 /* ---------------------------------------- functions under names of their own -- */
 
@@ -362,10 +372,11 @@ static inline void *__must_check __pym_krealloc_array(void *p, size_t n, size_t 
 
 #undef kmem_cache_create
 #define kmem_cache_create(name, size, args, ...)			\
-	_Generic((args),						\
-		struct kmem_cache_args *: __pym_slab_new_args,		\
-		void *: __pym_slab_new_plain,				\
-		default: __pym_slab_new)(name, size, args, __VA_ARGS__)
+	__builtin_choose_expr(__same_type((args), struct kmem_cache_args *),	\
+			      __pym_slab_new_args,			\
+	__builtin_choose_expr(__same_type((args), void *),		\
+			      __pym_slab_new_plain,			\
+			      __pym_slab_new))((name), (size), args, __VA_ARGS__)
 #undef kmem_cache_create_usercopy
 #define kmem_cache_create_usercopy	__pym_slab_new_usercopy
 #undef KMEM_CACHE
@@ -436,9 +447,8 @@ do {									\
 #ifndef PYM_COMPAT_KMALLOC
 #define __pym_kvfree_rcu_1(p)		__pym_kfree_rcu(p, kvfree_rcu_arg_1)
 #define __pym_kvfree_rcu_2(p, head)	__pym_kfree_rcu(p, kvfree_rcu_arg_2, head)
-#define __pym_kvfree_rcu_of(_1, _2, name, ...)	name
 #define kfree_rcu(...)							\
-	__pym_kvfree_rcu_of(__VA_ARGS__, __pym_kvfree_rcu_2, __pym_kvfree_rcu_1)(__VA_ARGS__)
+	CONCATENATE(__pym_kvfree_rcu_, COUNT_ARGS(__VA_ARGS__))(__VA_ARGS__)
 #define kvfree_rcu			kfree_rcu
 #define kfree_rcu_mightsleep(p)		__pym_kvfree_rcu_1(p)
 #define kvfree_rcu_mightsleep(p)	__pym_kvfree_rcu_1(p)

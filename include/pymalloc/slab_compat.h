@@ -279,7 +279,7 @@ static inline size_t __pym_ksize(const void *p)
 	return pym_usable_size(p) ?: ksize(p);
 }
 
-/* What __free(kfree) and __free(kvfree) call. */
+/* What __free(kfree) and its like call. */
 static inline void __pym_cleanup_kfree(void *at)
 {
 	void *p = *(void **)at;
@@ -294,6 +294,14 @@ static inline void __pym_cleanup_kvfree(void *at)
 
 	if (!IS_ERR_OR_NULL(p))
 		__pym_kvfree(p);
+}
+
+static inline void __pym_cleanup_kfree_sensitive(void *at)
+{
+	void *p = *(void **)at;
+
+	if (p)
+		__pym_kfree_sensitive(p);
 }
 
 static inline void *__pym_mempool_alloc(gfp_t gfp, void *cache)
@@ -417,6 +425,7 @@ static inline void *__must_check __pym_krealloc_array(void *p, size_t n, size_t 
 #define ksize				__pym_ksize
 #define __free_kfree			__pym_cleanup_kfree
 #define __free_kvfree			__pym_cleanup_kvfree
+#define __free_kfree_sensitive		__pym_cleanup_kfree_sensitive
 
 #undef mempool_create_slab_pool
 #define mempool_create_slab_pool(min, cache)				\

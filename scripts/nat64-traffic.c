@@ -28,6 +28,7 @@
 #define SERVERS		40	/* processes that accept connections */
 #define CHUNK		16384
 #define DATAGRAM	64
+#define FIRST_PORT	2000	/* of datagrams; a connection has what the kernel chooses */
 #define SECONDS		20	/* until something that does not come is given up */
 
 /* What a connection begins with, and what the server answers: what it has seen. */
@@ -213,14 +214,17 @@ struct total {
 	uint64_t exchanges, bytes, bad;
 };
 
-static int connect_to(const struct sockaddr_in6 *there, int type)
+/* From a port of its own if that is not 0: sessions are told apart by it. */
+static int connect_to(const struct sockaddr_in6 *there, int type, unsigned int port)
 {
+	struct sockaddr_in6 here = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
 	int fd = socket(AF_INET6, type, 0);
 
 	if (fd < 0)
 		return -1;
 	set_patience(fd);
-	if (!connect(fd, (const struct sockaddr *)there, sizeof(*there)))
+	if ((!port || !bind(fd, (struct sockaddr *)&here, sizeof(here))) &&
+	    !connect(fd, (const struct sockaddr *)there, sizeof(*there)))
 		return fd;
 	close(fd);
 	return -1;
@@ -271,7 +275,8 @@ static void client(const struct sockaddr_in6 *there, int type, unsigned int numb
 		int fd, bad = -1;
 
 		errno = 0;
-		fd = connect_to(there, type);
+		fd = connect_to(there, type, type == SOCK_STREAM ? 0 : FIRST_PORT +
+				(number * times + i) % (65536 - FIRST_PORT));
 		order.seed = (uint64_t)number << 32 | (i + 1);
 		if (fd >= 0)
 			bad = type == SOCK_STREAM ? exchange_tcp(fd, &order) :

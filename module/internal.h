@@ -201,6 +201,7 @@
  *
  * 8. Locks, outermost first
  * -------------------------
+ *	slab_mutex	mutex: heaps made for kmem_cache's names, and the caches in them
  *	pym_registry	mutex: the list of heaps, the caches of each, names;
  *			never taken by allocation or free
  *	heap->reclaim	mutex: the heap does not forget or lose its arenas meanwhile, nor
@@ -364,6 +365,15 @@
  * is one object, replaced as a whole under a mutex of fail.c's own and read under RCU; its
  * counts are atomic. No path that a front serves has a site. A site is where the kernel
  * could have said no, so that what follows is what would follow then.
+ *
+ * 16. kmem_cache's names
+ * ----------------------
+ * slab_compat.h gives a module that was written for kmem_cache our functions under those
+ * names; slab.c is what of that is not in line. kfree() of such a module may have a block
+ * of ours or the kernel's memory: the index tells, as it does of any address, and a free
+ * in our pools of what is not live is a report, never the kernel's. What has passed
+ * through is ours while it is live only. A heap that was named and not made is counted
+ * by its caches.
  *
  * Files, in dependency order. What looks upward is the limit's callback, the names
  * and observers of heap.c for caches, and the hooks that a dying heap drops:

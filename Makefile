@@ -47,7 +47,7 @@ clean:
 	@rm -rf *.ko *.mod *.mod.c *.o .*.cmd modules.order Module.symvers .module-common.o
 	@rm -f $(foreach d,module kunit,$(addprefix $(d)/,*.o .*.cmd .*.d *.gcno))
 
-test test-matrix coverage demo demo-trace misuse soak bench bench-memory bench-native record-trace docs check:
+test test-matrix coverage demo demo-trace demo-jool misuse soak bench bench-memory bench-native record-trace docs check:
 	@scripts/$@
 
 kdir:
@@ -76,6 +76,7 @@ help:
 	@echo '  coverage         the lines of module/ that the KUnit suites do not run, and why'
 	@echo '  demo             replay recorded kernel allocations and show the heap map'
 	@echo '  demo-trace       the same, seen with bpftrace, trace-cmd and perf'
+	@echo '  demo-jool        move Debian'"'"'s Jool, a NAT64, onto pymalloc by one line and send traffic through'
 	@echo '  misuse           do 23 things wrong with pymalloc and with SLUB'
 	@echo '  soak             do 100 million things right with everything switched on in turn'
 	@echo '  bench            measure pymalloc beside kmem_cache and kmalloc'
@@ -105,5 +106,5 @@ help:
 
 .DEFAULT_GOAL := modules
 .PHONY: modules modules_install install headers_install sign dkms-install deb install-test clean \
-	test test-matrix coverage demo demo-trace misuse soak bench bench-memory bench-native \
+	test test-matrix coverage demo demo-trace demo-jool misuse soak bench bench-memory bench-native \
 	record-trace docs check kdir help

@@ -239,6 +239,20 @@ notrace void pym_cache_free(struct pym_cache *cache, void *block)
 }
 EXPORT_SYMBOL_GPL(pym_cache_free);
 
+/**
+ * pym_cache_free_from() - pym_cache_free() on behalf of somebody else
+ * @cache: as for pym_cache_free()
+ * @block: as for pym_cache_free()
+ * @ip: caller
+ *
+ * Context: as pym_cache_free().
+ */
+void pym_cache_free_from(struct pym_cache *cache, void *block, unsigned long ip)
+{
+	if (!front_free(cache, block))
+		cache_free_slow(cache, block, ip);
+}
+
 void pym_cache_free_bulk(struct pym_cache *cache, size_t n, void **blocks)
 {
 	size_t i = 0;

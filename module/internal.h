@@ -201,6 +201,7 @@
  *
  * 8. Locks, outermost first
  * -------------------------
+ *	slab_mutex	mutex: heaps made for kmem_cache's names, and the caches in them
  *	pym_registry	mutex: the list of heaps, the caches of each, names;
  *			never taken by allocation or free
  *	heap->reclaim	mutex: the heap does not forget or lose its arenas meanwhile, nor
@@ -374,12 +375,21 @@
  * pym_trace_no_calls() with its own mutex of tracepoints held, which is outside of
  * pym_registry and of CPU hotplug's lock.
  *
+ * 17. kmem_cache's names
+ * ----------------------
+ * slab_compat.h gives a module that was written for kmem_cache our functions under those
+ * names; slab.c is what of that is not in line. kfree() of such a module may have a block
+ * of ours or the kernel's memory: the index tells, as it does of any address, and a free
+ * in our pools of what is not live is a report, never the kernel's. What has passed
+ * through is ours while it is live only. A heap that was named and not made is counted
+ * by its caches.
+ *
  * Files, in dependency order. What looks upward is the limit's callback, the names
  * and observers of heap.c for caches, and the hooks that a dying heap drops:
  *	sizeclass.h types.h fail.h kasan.h kmemleak.h kasan.c kmemleak.c report.c fail.c
  *	dead.c pool.c provider.c account.c arena.c reclaim.c grow.c front.h batch.c front.c
  *	depot.c decay.c alloc.c free.c rcu.c shadow.h guard.h owner.c pattern.c trap.c area.c
- *	guard.c shadow.c switch.c debug.c cache.c large.c heap.c shrinker.c hooks.c malloc.c
+ *	guard.c shadow.c switch.c debug.c cache.c large.c heap.c shrinker.c hooks.c malloc.c slab.c
  *	ledger.c verify.c debugfs.c trace.c consumer.c main.c
  * Shadows look downward, at pools and at alloc.c; the slow paths, caches and ticks
  * look up at them and at guards.
@@ -764,6 +774,7 @@ void *pym_alloc_finish(struct pym_cache *cache, gfp_t gfp, void *marked, unsigne
 #define PYM_DEFERRED		64
 
 struct pym_pool *pym_find_block(struct pym_cache *cache, const void *p, unsigned long ip);
+void pym_cache_free_from(struct pym_cache *cache, void *block, unsigned long ip);
 void pym_free_later(struct pym_cache *cache, const void *p, unsigned long ip);
 void pym_free_sync(void);
 void pym_free_init(void);
@@ -921,6 +932,10 @@ void *pym_hooked_realloc(struct pym_heap *heap, void *p, size_t n, gfp_t gfp,
 void pym_hooked_free(const void *p, unsigned long ip);
 void pym_hooks_drop(struct pym_heap *heap);
 void pym_hide_classes(struct pym_heap *heap);
+
+/* --------------------------------------------------------------- slab.c -- */
+
+void pym_slab_exit(void);
 
 /* ------------------------------------------------------------- ledger.c -- */
 

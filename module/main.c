@@ -63,6 +63,7 @@ static void __exit pym_exit(void)
 	pym_shrinker_exit();
 	pym_front_exit();
 	live = pym_heap_exit();
+	pym_slab_exit();
 	pym_dead_exit();
 	pym_guard_exit();
 	pym_large_exit();

@@ -353,8 +353,6 @@ static void kfree_twice_is_told(struct kunit *test)
 	kfree(s);
 	pymt_expect_misuse(test, PYM_MISUSE_DOUBLE_FREE, 1);
 	kmem_cache_destroy(cache);
-	kfree(s);
-	pymt_expect_misuse(test, PYM_MISUSE_DOUBLE_FREE, 1);
 }
 
 static void kfree_inside_is_told(struct kunit *test)

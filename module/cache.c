@@ -390,14 +390,21 @@ void pym_cache_quiesce(struct pym_cache *cache)
 		synchronize_rcu();
 }
 
-void pym_cache_destroy(struct pym_cache *cache)
+/**
+ * pym_cache_destroy_from() - pym_cache_destroy() on behalf of somebody else
+ * @cache: as for pym_cache_destroy()
+ * @ip: caller
+ *
+ * Context: as pym_cache_destroy().
+ */
+void pym_cache_destroy_from(struct pym_cache *cache, unsigned long ip)
 {
 	unsigned long live;
 
-	if (!cache || !pym_cache_ok(cache, "destruction", _RET_IP_))
+	if (!cache || !pym_cache_ok(cache, "destruction", ip))
 		return;
 	if (cache->is_class) {
-		pym_report(PYM_MISUSE_BAD_ARG, _RET_IP_, "destroy of size class %s of heap %s",
+		pym_report(PYM_MISUSE_BAD_ARG, ip, "destroy of size class %s of heap %s",
 			   cache->name, cache->heap->name);
 		return;
 	}
@@ -411,7 +418,7 @@ void pym_cache_destroy(struct pym_cache *cache)
 	pym_shadow_quiesce(cache);
 	live = cache->live + pym_shadow_live(cache);
 	if (live) {
-		pym_report(PYM_MISUSE_LEAK, _RET_IP_,
+		pym_report(PYM_MISUSE_LEAK, ip,
 			   "cache %s of heap %s destroyed with %lu live blocks; memory freed",
 			   cache->name, cache->heap->name, live);
 		pym_shadow_leaks(cache);
@@ -422,6 +429,11 @@ void pym_cache_destroy(struct pym_cache *cache)
 	mutex_unlock(&pym_registry);
 	pym_heap_reap(cache->heap);
 	pym_cache_release(cache);
+}
+
+void pym_cache_destroy(struct pym_cache *cache)
+{
+	pym_cache_destroy_from(cache, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(pym_cache_destroy);
 

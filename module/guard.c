@@ -83,6 +83,29 @@ bool pym_guard_find(const void *p, struct pym_cache **shadow, size_t *size)
 }
 
 /**
+ * pym_guard_owner() - whose guarded block, live or free, is or was at an address
+ * @p: the address
+ *
+ * Context: Any but NMI.
+ * Return: its cache, or NULL.
+ */
+struct pym_cache *pym_guard_owner(const void *p)
+{
+	struct pym_cache *owner = NULL;
+	struct pym_guard *g;
+	unsigned long flags;
+
+	if (likely(!pym_may_be_guarded(p)))
+		return NULL;
+	raw_spin_lock_irqsave(&guards.lock, flags);
+	g = find(p);
+	if (g)
+		owner = g->shadow->base;
+	raw_spin_unlock_irqrestore(&guards.lock, flags);
+	return owner;
+}
+
+/**
  * pym_guard_next() - look at one area after the other
  * @at: where the last one was, or NULL to begin with; set to the next
  * @shadow: set to whose it is

@@ -785,6 +785,7 @@ struct pym_heap *pym_free_to_front(struct pym_cache *cache, struct pym_pool *poo
 
 void pym_limbo_add(struct pym_cache *cache, struct pym_pool *pool);
 struct pym_pool *pym_limbo_take(struct pym_cache *cache, int nid);
+void pym_cache_free_rcu_from(struct pym_cache *cache, void *block, unsigned long ip);
 void pym_rcu_init_cache(struct pym_cache *cache);
 void pym_rcu_sync(struct pym_cache *cache);
 int pym_rcu_init(void);
@@ -816,6 +817,7 @@ static inline bool pym_may_be_guarded(const void *p)
 	return unlikely(atomic_read(&pym_guards)) && is_vmalloc_addr(p);
 }
 
+struct pym_cache *pym_guard_owner(const void *p);
 bool pym_guard_find(const void *p, struct pym_cache **shadow, size_t *size);
 bool pym_guard_check(const struct pym_cache *cache, const void *p, unsigned long ip, bool *ok);
 bool pym_guard_free(struct pym_cache *cache, const void *p, unsigned long ip);
@@ -870,6 +872,7 @@ void pym_cache_count(struct pym_cache *cache, struct pym_cache_stats *stats);
 void pym_cache_detach_pools(struct pym_cache *cache);
 void pym_cache_forget(struct pym_cache *cache);
 void pym_cache_release(struct pym_cache *cache);
+void pym_cache_destroy_from(struct pym_cache *cache, unsigned long ip);
 
 /* -------------------------------------------------------------- large.c -- */
 

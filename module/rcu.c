@@ -198,35 +198,48 @@ static bool check_block(struct pym_cache *cache, const void *p, unsigned long ip
 	return ok;
 }
 
-void pym_cache_free_rcu(struct pym_cache *cache, void *block)
+/**
+ * pym_cache_free_rcu_from() - pym_cache_free_rcu() on behalf of somebody else
+ * @cache: as for pym_cache_free_rcu()
+ * @block: as for pym_cache_free_rcu()
+ * @ip: caller
+ *
+ * Context: as pym_cache_free_rcu().
+ */
+void pym_cache_free_rcu_from(struct pym_cache *cache, void *block, unsigned long ip)
 {
 	int err;
 
-	if (!block || !pym_cache_ok(cache, "use", _RET_IP_))
+	if (!block || !pym_cache_ok(cache, "use", ip))
 		return;
 	if (in_nmi()) {
-		pym_report(PYM_MISUSE_NMI, _RET_IP_, "pym_cache_free_rcu() in NMI; block kept");
+		pym_report(PYM_MISUSE_NMI, ip, "pym_cache_free_rcu() in NMI; block kept");
 		return;
 	}
-	if (!check_block(cache, block, _RET_IP_))
+	if (!check_block(cache, block, ip))
 		return;
 	atomic_inc(&cache->waiting);
 	err = add_to_batch(cache, block);
 	if (likely(!err))
 		return;
 	if (err == -EEXIST) {
-		pym_report(PYM_MISUSE_DOUBLE_FREE, _RET_IP_,
+		pym_report(PYM_MISUSE_DOUBLE_FREE, ip,
 			   "block of cache %s waits for a grace period already",
 			   cache->name);
 	} else if (pym_may_sleep()) {
 		synchronize_rcu();
 		pym_cache_free(cache, block);
 	} else {
-		pym_report(PYM_MISUSE_LEAK, _RET_IP_,
+		pym_report(PYM_MISUSE_LEAK, ip,
 			   "no memory to keep a block of cache %s until readers are done; it is lost until the cache is destroyed",
 			   cache->name);
 	}
 	done_waiting(cache);
+}
+
+void pym_cache_free_rcu(struct pym_cache *cache, void *block)
+{
+	pym_cache_free_rcu_from(cache, block, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(pym_cache_free_rcu);
 

@@ -181,7 +181,7 @@ void __pym_slab_destroy(struct pym_cache *cache)
 	mutex_lock(&slab_mutex);
 	if (!READ_ONCE(cache->gone))
 		sh = find_by_heap(cache->heap);
-	pym_cache_destroy(cache);
+	pym_cache_destroy_from(cache, _RET_IP_);
 	put_heap(sh);
 	mutex_unlock(&slab_mutex);
 }
@@ -199,18 +199,17 @@ static enum what look_up(const void *p, struct pym_cache **cache)
 {
 	struct pym_cache *owner;
 	struct pym_pool *pool;
-	size_t size;
 
 	if (ZERO_OR_NULL_PTR(p))
 		return NOT_OURS;
 	rcu_read_lock();
 	pool = pym_lookup(p);
-	owner = pool ? READ_ONCE(pool->owner) : NULL;
-	rcu_read_unlock();
-	if (!pool && !pym_guard_find(p, &owner, &size))
-		return pym_large_info(p, NULL, NULL) ? OTHER_BLOCK : NOT_OURS;
+	owner = pool ? READ_ONCE(pool->owner) : pym_guard_owner(p);
 	if (owner && owner->base)
 		owner = owner->base;
+	rcu_read_unlock();
+	if (!pool && !owner)
+		return pym_large_info(p, NULL, NULL) ? OTHER_BLOCK : NOT_OURS;
 	if (!owner || owner->is_class)
 		return OTHER_BLOCK;
 	*cache = owner;
@@ -222,14 +221,11 @@ bool __pym_slab_free(const void *p)
 	struct pym_cache *cache;
 	enum what what = look_up(p, &cache);
 
-	/* The area of a guarded block that is free already is not found, and ours. */
-	if (what == NOT_OURS)
-		return pym_guard_free(NULL, p, _RET_IP_);
 	if (what == CACHE_BLOCK)
 		pym_cache_free_from(cache, (void *)p, _RET_IP_);
-	else
+	else if (what == OTHER_BLOCK)
 		pym_free_from(p, _RET_IP_);
-	return true;
+	return what != NOT_OURS;
 }
 EXPORT_SYMBOL_GPL(__pym_slab_free);
 
@@ -239,7 +235,7 @@ bool __pym_slab_free_rcu(void *p)
 	enum what what = look_up(p, &cache);
 
 	if (what == CACHE_BLOCK)
-		pym_cache_free_rcu(cache, p);
+		pym_cache_free_rcu_from(cache, p, _RET_IP_);
 	else if (what == OTHER_BLOCK)
 		pym_report(PYM_MISUSE_WRONG_API, _RET_IP_,
 			   "kfree_rcu() of what is no live block of a cache; nothing changed");

@@ -4,8 +4,11 @@
  * and compare every byte of it.
  *
  *	nat64-traffic serve <port>
- *	nat64-traffic tcp <address> <port> <clients> <connections each> <bytes up> <bytes down>
- *	nat64-traffic udp <address> <port> <clients> <exchanges each>
+ *	nat64-traffic tcp <address> <port> <first port> <clients> <connections each> <bytes up> <bytes down>
+ *	nat64-traffic udp <address> <port> <first port> <clients> <exchanges each>
+ *
+ * Each exchange is from a port of its own, the first port and those above: a session of a
+ * NAT's that no other exchange has.
  *
  * A client prints a line: exchanges, bytes of payload in both directions, microseconds,
  * exchanges that went wrong. Exit status 0 if none did.
@@ -28,7 +31,6 @@
 #define SERVERS		40	/* processes that accept connections */
 #define CHUNK		16384
 #define DATAGRAM	64
-#define FIRST_PORT	2000	/* of datagrams; a connection has what the kernel chooses */
 #define SECONDS		20	/* until something that does not come is given up */
 
 /* What a connection begins with, and what the server answers: what it has seen. */
@@ -214,7 +216,6 @@ struct total {
 	uint64_t exchanges, bytes, bad;
 };
 
-/* From a port of its own if that is not 0: sessions are told apart by it. */
 static int connect_to(const struct sockaddr_in6 *there, int type, unsigned int port)
 {
 	struct sockaddr_in6 here = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
@@ -223,7 +224,7 @@ static int connect_to(const struct sockaddr_in6 *there, int type, unsigned int p
 	if (fd < 0)
 		return -1;
 	set_patience(fd);
-	if ((!port || !bind(fd, (struct sockaddr *)&here, sizeof(here))) &&
+	if (!bind(fd, (struct sockaddr *)&here, sizeof(here)) &&
 	    !connect(fd, (const struct sockaddr *)there, sizeof(*there)))
 		return fd;
 	close(fd);
@@ -265,8 +266,8 @@ static int exchange_udp(int fd, uint64_t seed)
 	return -1;
 }
 
-static void client(const struct sockaddr_in6 *there, int type, unsigned int number,
-		   unsigned int times, const struct order *what, struct total *total)
+static void client(const struct sockaddr_in6 *there, int type, unsigned int first,
+		   unsigned int number, unsigned int times, const struct order *what, struct total *total)
 {
 	struct order order = *what;
 	unsigned int i;
@@ -275,8 +276,7 @@ static void client(const struct sockaddr_in6 *there, int type, unsigned int numb
 		int fd, bad = -1;
 
 		errno = 0;
-		fd = connect_to(there, type, type == SOCK_STREAM ? 0 : FIRST_PORT +
-				(number * times + i) % (65536 - FIRST_PORT));
+		fd = connect_to(there, type, first + number * times + i);
 		order.seed = (uint64_t)number << 32 | (i + 1);
 		if (fd >= 0)
 			bad = type == SOCK_STREAM ? exchange_tcp(fd, &order) :
@@ -301,8 +301,8 @@ static uint64_t microseconds(void)
 	return now.tv_sec * 1000000ull + now.tv_nsec / 1000;
 }
 
-static int run(const struct sockaddr_in6 *there, int type, unsigned int clients,
-	       unsigned int times, const struct order *order)
+static int run(const struct sockaddr_in6 *there, int type, unsigned int first,
+	       unsigned int clients, unsigned int times, const struct order *order)
 {
 	struct total *totals = mmap(NULL, clients * sizeof(*totals), PROT_READ | PROT_WRITE,
 				    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -310,12 +310,16 @@ static int run(const struct sockaddr_in6 *there, int type, unsigned int clients,
 	uint64_t start = microseconds();
 	unsigned int i;
 
+	if ((uint64_t)first + (uint64_t)clients * times > 65536) {
+		fprintf(stderr, "there are not so many ports\n");
+		return 2;
+	}
 	if (totals == MAP_FAILED)
 		die("mmap");
 	for (i = 0; i < clients; i++) {
 		if (fork())
 			continue;
-		client(there, type, i, times, order, &totals[i]);
+		client(there, type, first, i, times, order, &totals[i]);
 		_exit(0);
 	}
 	while (wait(NULL) > 0)
@@ -340,18 +344,18 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	if (argc == 3 && !strcmp(argv[1], "serve"))
 		return serve(atoi(argv[2]));
-	if (argc < 6 || inet_pton(AF_INET6, argv[2], &there.sin6_addr) != 1) {
+	if (argc < 7 || inet_pton(AF_INET6, argv[2], &there.sin6_addr) != 1) {
 		fprintf(stderr, "usage: nat64-traffic serve|tcp|udp ...\n");
 		return 2;
 	}
 	there.sin6_port = htons(atoi(argv[3]));
-	if (argc == 8 && !strcmp(argv[1], "tcp")) {
-		order.up = atoll(argv[6]);
-		order.down = atoll(argv[7]);
-		return run(&there, SOCK_STREAM, atoi(argv[4]), atoi(argv[5]), &order);
+	if (argc == 9 && !strcmp(argv[1], "tcp")) {
+		order.up = atoll(argv[7]);
+		order.down = atoll(argv[8]);
+		return run(&there, SOCK_STREAM, atoi(argv[4]), atoi(argv[5]), atoi(argv[6]), &order);
 	}
-	if (argc == 6 && !strcmp(argv[1], "udp"))
-		return run(&there, SOCK_DGRAM, atoi(argv[4]), atoi(argv[5]), &order);
+	if (argc == 7 && !strcmp(argv[1], "udp"))
+		return run(&there, SOCK_DGRAM, atoi(argv[4]), atoi(argv[5]), atoi(argv[6]), &order);
 	fprintf(stderr, "usage: nat64-traffic serve|tcp|udp ...\n");
 	return 2;
 }

@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 
-from case import Case, DEMO, SOAK, read, write
+from case import Case, DEMO, SOAK, modules, read, write
 
 
 class Map(Case):
@@ -36,6 +36,17 @@ class Map(Case):
         self.assertEqual(shown(out)[0] + hidden, total)
         everything = self.prints("--from", SOAK, "map", "--all")
         self.assertEqual(shown(everything)[0], total)
+
+    def test_most_informative(self):
+        """None that is left out has more pools that are partly used than one that is shown."""
+        heapmap, source = modules("heapmap", "source")
+        of = heapmap.groups(source.open_source(SOAK).look().arena_map())
+        shown, left = heapmap.choose(of, 20, 64)
+
+        def partly(group):
+            return sum(fullness.isdigit() for fullness in group.cells[1::2])
+        self.assertEqual((len(shown), len(left)), (20, len(of) - 20))
+        self.assertGreaterEqual(min(map(partly, shown)), max(map(partly, left)))
 
     def test_width(self):
         for width in (40, 80, 120):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The map, and fragmentation."""
 
+import collections
 import os
 import re
 import shutil
@@ -104,6 +105,28 @@ class Fragmentation(Case):
         last = self.curve(out)[-1]
         self.assertEqual(last[0], str(live))
         self.assertIn(f"{held / 2 ** 20:.1f}M", last[1])
+
+    def test_whole_curve(self):
+        """With every block freed every pool is back, whether pools or arenas come back."""
+        ledger, source = modules("ledger", "source")
+        kinds = set()
+        for number in range(2, 10):
+            snapshot = source.open_source(f"{SOAK}@{number}").look()
+            live, size = collections.Counter(), collections.Counter()
+            for row in snapshot.rows("arenas"):
+                size[row["heap"]] += (row["pools"] - row["absent"]) * row["poolsize"]
+            for row in snapshot.pools():
+                live[row["heap"]] += row["live"]
+            units = ledger.release_units(snapshot)
+            for row in snapshot.heaps():
+                steps = ledger.curve(units.get(row["heap"], []))
+                if steps:
+                    kinds.add(row["returns"])
+                    self.assertEqual(steps[-1][:2], (live[row["heap"]], size[row["heap"]]))
+                    self.assertLessEqual(len(steps), 12)
+                    self.assertEqual([step[:2] for step in steps], sorted(step[:2] for step in steps))
+                    self.assertLessEqual(sum(sum(step.pins.values()) for step in steps), live[row["heap"]])
+        self.assertEqual(kinds, {"pool", "arena"})
 
     def test_demo(self):
         self.golden("frag.txt", self.prints("--from", DEMO, "frag"))

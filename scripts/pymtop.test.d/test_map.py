@@ -110,7 +110,7 @@ class Fragmentation(Case):
         """With every block freed every pool is back, whether pools or arenas come back."""
         ledger, source = modules("ledger", "source")
         kinds = set()
-        for number in range(2, 10):
+        for number in (4, 5, 8, 9):    # at rest: their files are of one moment
             snapshot = source.open_source(f"{SOAK}@{number}").look()
             live, size = collections.Counter(), collections.Counter()
             for row in snapshot.rows("arenas"):

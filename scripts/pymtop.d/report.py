@@ -18,8 +18,8 @@ MEANING = {
 
 
 def pinned_by(pins, width):
-    """Names with most blocks first; as many as fit, the others as a number."""
-    names = [name for name, _ in pins.most_common()]
+    """Names with most blocks first, without their heap's; as many as fit, the others as a number."""
+    names = [name.rpartition(":")[2] for name, _ in pins.most_common()]
     if not names:
         return "nothing"
     text = names[0]

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The map, and fragmentation."""
 
+import collections
 import os
 import re
 import shutil
 
-from case import Case, DEMO, SOAK, read, write
+from case import Case, DEMO, SOAK, modules, read, write
 
 
 class Map(Case):
@@ -36,6 +37,17 @@ class Map(Case):
         self.assertEqual(shown(out)[0] + hidden, total)
         everything = self.prints("--from", SOAK, "map", "--all")
         self.assertEqual(shown(everything)[0], total)
+
+    def test_most_informative(self):
+        """None that is left out has more pools that are partly used than one that is shown."""
+        heapmap, source = modules("heapmap", "source")
+        of = heapmap.groups(source.open_source(SOAK).look().arena_map())
+        shown, left = heapmap.choose(of, 20, 64)
+
+        def partly(group):
+            return sum(fullness.isdigit() for fullness in group.cells[1::2])
+        self.assertEqual((len(shown), len(left)), (20, len(of) - 20))
+        self.assertGreaterEqual(min(map(partly, shown)), max(map(partly, left)))
 
     def test_width(self):
         for width in (40, 80, 120):
@@ -93,6 +105,28 @@ class Fragmentation(Case):
         last = self.curve(out)[-1]
         self.assertEqual(last[0], str(live))
         self.assertIn(f"{held / 2 ** 20:.1f}M", last[1])
+
+    def test_whole_curve(self):
+        """With every block freed every pool is back, whether pools or arenas come back."""
+        ledger, source = modules("ledger", "source")
+        kinds = set()
+        for number in (4, 5, 8, 9):    # at rest: their files are of one moment
+            snapshot = source.open_source(f"{SOAK}@{number}").look()
+            live, size = collections.Counter(), collections.Counter()
+            for row in snapshot.rows("arenas"):
+                size[row["heap"]] += (row["pools"] - row["absent"]) * row["poolsize"]
+            for row in snapshot.pools():
+                live[row["heap"]] += row["live"]
+            units = ledger.release_units(snapshot)
+            for row in snapshot.heaps():
+                steps = ledger.curve(units.get(row["heap"], []))
+                if steps:
+                    kinds.add(row["returns"])
+                    self.assertEqual(steps[-1][:2], (live[row["heap"]], size[row["heap"]]))
+                    self.assertLessEqual(len(steps), 12)
+                    self.assertEqual([step[:2] for step in steps], sorted(step[:2] for step in steps))
+                    self.assertLessEqual(sum(sum(step.pins.values()) for step in steps), live[row["heap"]])
+        self.assertEqual(kinds, {"pool", "arena"})
 
     def test_demo(self):
         self.golden("frag.txt", self.prints("--from", DEMO, "frag"))

@@ -32,6 +32,15 @@ class Sources(Case):
                 archive.addfile(tarfile.TarInfo(f"pymalloc/{name}"), io.BytesIO())
         self.complains("--from", self.path("a.tar"), about="cp -r first")
 
+    def test_two_copies(self):
+        with tarfile.open(self.path("a.tar"), "w") as archive:
+            archive.add(DEMO, "first")
+            archive.add(DEMO, "second")
+        self.complains("--from", self.path("a.tar"), about="2 copies of pymalloc's debugfs")
+        with tarfile.open(self.path("b.tar"), "w") as archive:
+            archive.add(os.path.join(DEMO, "map"), "map")
+        self.complains("--from", self.path("b.tar"), about="0 copies of pymalloc's debugfs")
+
     def test_directory_above(self):
         shutil.copytree(DEMO, self.path("debug", "pymalloc"))
         self.assertEqual(self.prints("--from", self.path("debug")), self.prints("--from", DEMO))
@@ -52,11 +61,11 @@ class Recordings(Case):
         snapshots = recording.read(SOAK)
         writer = recording.Writer(self.path("x.rec"))
         for snapshot in snapshots:
-            writer.add(snapshot, ("heaps", "stats", "caches", "classes", "arenas", "map", "verify"))
+            writer.add(snapshot, ("heaps", "stats", "caches", "classes", "arenas", "map", "pools", "verify"))
         again = recording.read(self.path("x.rec"))
         self.assertEqual(len(again), 9)
         for one, other in zip(snapshots, again):
-            for name in ("heaps", "stats", "caches", "classes", "arenas", "map", "verify"):
+            for name in ("heaps", "stats", "caches", "classes", "arenas", "map", "pools", "verify"):
                 self.assertEqual(one.text(name), other.text(name))
         for old, new in (([], []), ("abc", "abc"), ("abc", ""), ("", "abc"), ("aabbc", "cba"), ("abcabc", "bcabca"), ("aaa", "aa")):
             changes = recording.differences(list(old), list(new))

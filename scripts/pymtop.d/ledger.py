@@ -138,7 +138,7 @@ def check(snapshot, moved=None):
 
 # ---------------------------------------------------------------- fragmentation
 
-Measures = collections.namedtuple("Measures", "rounding blocks pool_free pool_blocks arenas needed_arenas held in_blocks")
+Measures = collections.namedtuple("Measures", "rounding blocks pool_free pool_blocks arenas needed_arenas held in_use")
 
 
 def fewest_arenas(arenas):
@@ -168,7 +168,8 @@ def measures(snapshot):
     for row in snapshot.rows("arenas"):
         arenas[row["heap"]].append(row)
     return {row["heap"]: Measures(row["rounding"], row["in_blocks"] + row["rounding"], free[row["heap"]], blocks[row["heap"]],
-                                  len(arenas[row["heap"]]), fewest_arenas(arenas[row["heap"]]), row["held"], row["in_blocks"])
+                                  len(arenas[row["heap"]]), fewest_arenas(arenas[row["heap"]]), row["held"],
+                                  row["in_blocks"] + row["pass_through"])
             for row in snapshot.heaps()}
 
 

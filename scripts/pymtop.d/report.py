@@ -54,12 +54,12 @@ def _measures(snapshot, screen, heaps):
     for row in heaps:
         found = of[row["heap"]]
         excess = f"{found.arenas - found.needed_arenas} of {found.arenas}"
-        blowup = f"{found.held / found.in_blocks:.2f}" if found.in_blocks else "-"
+        blowup = f"{found.held / found.in_use:.2f}" if found.in_use else "-"
         yield (f"  {row['heap'][:18]:18} {share(found.rounding, found.blocks):>9} {share(found.pool_free, found.pool_blocks):>9} "
                f"{excess:>14} {blowup:>8}")
     yield "  internal: rounding, of rounding and live blocks (what was asked for is not known)"
     yield "  pool: blocks of used pools that are not live; arena excess: arenas beyond the fewest"
-    yield "  of them that would do for the pools in use; blow-up: held / in_blocks"
+    yield "  of them that would do for the pools in use; blow-up: held / (in_blocks + pass_through)"
     yield ""
 
 

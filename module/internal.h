@@ -384,13 +384,17 @@
  * through is ours while it is live only. A heap that was named and not made is counted
  * by its caches.
  *
- * Files, in dependency order. What looks upward is the limit's callback, the names
- * and observers of heap.c for caches, and the hooks that a dying heap drops:
+ * 18. Files, in dependency order
+ * ------------------------------
+ * What looks upward is the limit's callback, the names and observers of heap.c for caches,
+ * and the hooks that a dying heap drops:
+ *
  *	sizeclass.h types.h fail.h kasan.h kmemleak.h kasan.c kmemleak.c report.c fail.c
  *	dead.c pool.c provider.c account.c arena.c reclaim.c grow.c front.h batch.c front.c
  *	depot.c decay.c alloc.c free.c rcu.c shadow.h guard.h owner.c pattern.c trap.c area.c
  *	guard.c shadow.c switch.c debug.c cache.c large.c heap.c shrinker.c hooks.c malloc.c slab.c
  *	ledger.c verify.c debugfs.c trace.c consumer.c main.c
+ *
  * Shadows look downward, at pools and at alloc.c; the slow paths, caches and ticks
  * look up at them and at guards.
  */

@@ -183,7 +183,8 @@ struct pym_heap_args {
 /**
  * struct pym_heap_stats - what a heap holds, all in bytes unless said
  * @limit: hard limit, 0 for none
- * @held: everything held: the sum of the eight fields that follow
+ * @held: everything held: the sum of what follows up to @in_flight, but for
+ *	@metadata_pages
  * @in_blocks: live blocks, at the size the cache was created with
  * @rounding: alignment padding of live blocks and the tails of pools that no
  *	block fits in

@@ -46,8 +46,8 @@
  * and goes with the last.
  *
  * ============================== ================================================
- * kmem_cache_create()            both forms, with arguments or &struct
- * kmem_cache_create_usercopy()   kmem_cache_args, on any kernel; also KMEM_CACHE()
+ * kmem_cache_create()            both forms, with arguments or with a struct of them,
+ * kmem_cache_create_usercopy()   on any kernel; also KMEM_CACHE()
  *                                and KMEM_CACHE_USERCOPY()
  * kmem_cache_destroy()           pym_cache_destroy(): NULL is nothing; live blocks
  *                                are reported and their memory is freed

@@ -45,26 +45,21 @@
  * -DPYM_COMPAT_HEAP=name, in a heap of that name, which is made with the first cache in it
  * and goes with the last.
  *
- * ============================== ================================================
- * kmem_cache_create()            both forms, with arguments or with a struct of them,
- * kmem_cache_create_usercopy()   on any kernel; also KMEM_CACHE()
- *                                and KMEM_CACHE_USERCOPY()
- * kmem_cache_destroy()           pym_cache_destroy(): NULL is nothing; live blocks
- *                                are reported and their memory is freed
- * kmem_cache_alloc(), zalloc,    pym_cache_alloc() and so on; a bulk allocation
- * alloc_node, alloc_bulk         gives all or nothing, as here
- * kmem_cache_free(), free_bulk   pym_cache_free(); every free is checked
- * kmem_cache_shrink()            pym_cache_shrink(), then 0
- * kmem_cache_size()              the size asked for
- * kfree(), kvfree(),             the block's cache is found: what is not of pymalloc
- * kfree_sensitive(),             is the kernel's, and is freed there
- * kfree_bulk(), __free()
- * kfree_rcu(), kvfree_rcu(),     the same, pym_cache_free_rcu()
- * kfree_rcu_mightsleep()
- * ksize()                        pym_usable_size(), or the kernel's
- * mempool_create_slab_pool()     a mempool over a cache of pymalloc's
- * mempool_init_slab_pool()
- * ============================== ================================================
+ * - kmem_cache_create(), kmem_cache_create_usercopy(), KMEM_CACHE(),
+ *   KMEM_CACHE_USERCOPY(): both forms, with arguments or with a struct of them, on any
+ *   kernel.
+ * - kmem_cache_destroy(): pym_cache_destroy(). NULL is nothing; live blocks are reported
+ *   and their memory is freed.
+ * - kmem_cache_alloc(), its zalloc, alloc_node and alloc_bulk: pym_cache_alloc() and so on.
+ *   A bulk allocation gives all or nothing, as there.
+ * - kmem_cache_free(), kmem_cache_free_bulk(): pym_cache_free(); every free is checked.
+ * - kmem_cache_shrink(): pym_cache_shrink(), then 0. kmem_cache_size(): the size asked for.
+ * - kfree(), kvfree(), kfree_sensitive(), kfree_bulk(), __free(): the block's cache is
+ *   found; what is not of pymalloc is the kernel's, and is freed there.
+ * - kfree_rcu(), kvfree_rcu(), kfree_rcu_mightsleep(): the same, by pym_cache_free_rcu().
+ * - ksize(): pym_usable_size(), or the kernel's.
+ * - mempool_create_slab_pool(), mempool_init_slab_pool(): a mempool over a cache of
+ *   pymalloc's.
  *
  * Where it is not the same:
  *

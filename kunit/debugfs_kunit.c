@@ -113,9 +113,11 @@ static void rows(struct kunit *test)
 	EXPECT_LINE(test, "caches", "%s  *%s  *512  *512  *8  *8  *4096  *12  *12  *0  *0  *4 .* -",
 		    s->heap->name, s->cache->name);
 	/* One pool of the class, of which one block in 64 is live. */
-	EXPECT_LINE(test, "classes", "%s  *64  *64  *4096  *1  *0  *1  *0  *0  *63  *1  *0  *0  *1  *0 .*",
+	EXPECT_LINE(test, "classes",
+		    "%s  *64  *64  *4096  *1  *0  *1  *0  *0  *63  *1  *0  *0  *1  *0 .*",
 		    s->heap->name);
-	EXPECT_LINE(test, "classes", "%s  *total  *0  *0  *1  *0  *1  *0  *0  *63 .*", s->heap->name);
+	EXPECT_LINE(test, "classes", "%s  *total  *0  *0  *1  *0  *1  *0  *0  *63 .*",
+		    s->heap->name);
 	KUNIT_ASSERT_NOT_NULL(test, pym_cache_create("constructed", 40, &args));
 	EXPECT_LINE(test, "caches", "%s  *constructed .* ctor", s->heap->name);
 }

@@ -326,11 +326,12 @@ static void hooks_and_switches_too(struct kunit *test)
 	struct pym_cache *cache = pymt_warm_cache(test, heap, 100);
 	struct ear *ear = ear_for(test, heap);
 	struct pym_heap_ops ops;
+	char path[96];
 
 	pym_heap_get_ops(heap, &ops);
 	KUNIT_ASSERT_EQ(test, pym_heap_set_ops(heap, &ops), 0);
-	KUNIT_ASSERT_TRUE(test, pymt_shell(test,
-		"echo redzone owner >/sys/kernel/debug/pymalloc/heap/%s/debug", heap->name));
+	scnprintf(path, sizeof(path), "/sys/kernel/debug/pymalloc/heap/%s/debug", heap->name);
+	pymt_echo(test, "redzone owner", path);
 	hear_calls(test, ear);
 	pym_free(pymt_malloc(test, heap, 60));
 	expect_heard(test, ear, 1, 1);
@@ -573,30 +574,30 @@ static void misuse_with_its_text(struct kunit *test)
 	pymt_expect_misuse(test, PYM_MISUSE_INTERIOR, 1);
 }
 
+#define DIR	"/sys/kernel/tracing"
+
+/* Is there a line in what has been traced with this expression of grep in it? */
+#define EXPECT_TRACED(test, fmt, ...) \
+	KUNIT_EXPECT_TRUE(test, pymt_shell(test, "grep -q '" fmt "' " DIR "/trace", ##__VA_ARGS__))
+
 /* As an operator has them: what the kernel prints of each. */
 static void printed(struct kunit *test)
 {
 	struct pym_heap *heap = pymt_heap(test)->heap;
 	struct pym_cache *cache = pymt_cache(test, heap, 100);
-	static const char dir[] = "/sys/kernel/tracing";
 
 	if (!IS_ENABLED(CONFIG_EVENT_TRACING))
 		kunit_skip(test, "needs CONFIG_EVENT_TRACING");
-	pymt_shell(test, "mountpoint -q %s || mount -t tracefs tracefs %s", dir, dir);
-	KUNIT_ASSERT_TRUE(test, pymt_shell(test, "echo > %s/trace; echo 1 > %s/events/pymalloc/enable",
-					   dir, dir));
+	pymt_shell(test, "mountpoint -q " DIR " || mount -t tracefs none " DIR);
+	pymt_echo(test, "", DIR "/trace");
+	pymt_echo(test, "1", DIR "/events/pymalloc/enable");
 	pym_cache_free(cache, pymt_take(test, cache));
-	KUNIT_EXPECT_TRUE(test, pymt_shell(test, "echo 0 > %s/events/pymalloc/enable", dir));
-	KUNIT_EXPECT_TRUE(test, pymt_shell(test,
-		"grep -q 'pym_alloc: call_site=.* heap=%s cache=%s bytes_req=100 bytes_alloc=100 gfp_flags=GFP_KERNEL' %s/trace",
-		heap->name, cache->name, dir));
-	KUNIT_EXPECT_TRUE(test, pymt_shell(test,
-		"grep -q 'pym_free: call_site=.* heap=%s cache=%s' %s/trace",
-		heap->name, cache->name, dir));
-	KUNIT_EXPECT_TRUE(test, pymt_shell(test,
-		"grep -q 'pym_arena_new: heap=%s arena=0 pools=16 bytes=65536' %s/trace",
-		heap->name, dir));
-	pymt_shell(test, "echo > %s/trace", dir);
+	pymt_echo(test, "0", DIR "/events/pymalloc/enable");
+	EXPECT_TRACED(test, "pym_alloc: .* heap=%s cache=%s bytes_req=100 bytes_alloc=100 gfp_flags=GFP_KERNEL",
+		      heap->name, cache->name);
+	EXPECT_TRACED(test, "pym_free: call_site=.* heap=%s cache=%s", heap->name, cache->name);
+	EXPECT_TRACED(test, "pym_arena_new: heap=%s arena=0 pools=16 bytes=65536", heap->name);
+	pymt_echo(test, "", DIR "/trace");
 }
 
 static struct kunit_case trace_cases[] = {

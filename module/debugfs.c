@@ -17,7 +17,14 @@
 
 static struct dentry *root, *heap_root, *cache_root;
 
-static void header(struct seq_file *m, const char *file)
+/**
+ * pym_debugfs_header() - the first line of a file
+ * @m: the file
+ * @file: what it is called
+ *
+ * Context: as seq_printf().
+ */
+void pym_debugfs_header(struct seq_file *m, const char *file)
 {
 	seq_printf(m, "# pymalloc %s 1\n", file);
 }
@@ -88,7 +95,7 @@ static int stats_show(struct seq_file *m, void *unused)
 	}
 	mutex_unlock(&pym_registry);
 
-	header(m, "stats");
+	pym_debugfs_header(m, "stats");
 	show_ledger(m, &sum);
 	seq_puts(m, "# registered\n");
 	show_value(m, "heaps", heaps);
@@ -106,9 +113,9 @@ static void show_heap_row(struct seq_file *m, const struct pym_heap *heap,
 			  const struct pym_heap_stats *s)
 {
 	seq_printf(m, "%-20s %-10s %12zu %12zu %12zu %12zu %10zu %11zu %10zu %11zu %10zu %12zu %9zu %9lu %7lu %10lu %8lu %8lu %s\n",
-		   heap->name, heap->provider->name, s->limit, s->held, s->high, s->in_blocks, s->rounding,
-		   s->free_blocks, s->virgin, s->empty_pools, s->metadata, s->pass_through,
-		   s->in_flight, s->live, s->arenas, s->limit_hits, s->failures, s->refused,
+		   heap->name, heap->provider->name, s->limit, s->held, s->high,
+		   s->in_blocks, s->rounding, s->free_blocks, s->virgin, s->empty_pools,
+		   s->metadata, s->pass_through, s->in_flight, s->live, s->arenas, s->limit_hits, s->failures, s->refused,
 		   pym_can_split(heap) ? "pool" : "arena");
 }
 
@@ -117,7 +124,7 @@ static int heaps_show(struct seq_file *m, void *unused)
 	struct pym_heap_stats s;
 	struct pym_heap *heap;
 
-	header(m, "heaps");
+	pym_debugfs_header(m, "heaps");
 	seq_printf(m, "#%-19s %-10s %12s %12s %12s %12s %10s %11s %10s %11s %10s %12s %9s %9s %7s %10s %8s %8s %s\n",
 		   "heap", "provider", "limit", "held", "high", "in_blocks", "rounding",
 		   "free_blocks", "virgin", "empty_pools", "metadata", "pass_through",
@@ -141,7 +148,7 @@ static int caches_show(struct seq_file *m, void *unused)
 	struct pym_cache *cache;
 	struct pym_heap *heap;
 
-	header(m, "caches");
+	pym_debugfs_header(m, "caches");
 	seq_printf(m, "#%-19s %-20s %7s %7s %6s %8s %8s %9s %9s %7s %9s %9s %7s %7s %12s %12s %8s %s\n",
 		   "heap", "cache", "size", "stride", "align", "capacity", "poolsize", "live",
 		   "high", "cached", "free", "virgin", "pools", "full", "allocs", "frees",
@@ -200,8 +207,8 @@ static void show_class_row(struct seq_file *m, const char *heap, const char *siz
 	unsigned int d;
 
 	seq_printf(m, "%-20s %5s %8lu %8zu %7lu %7lu %9lu %7lu %9lu %9lu %12llu %12llu %8llu",
-		   heap, size, s->capacity, s->pool_size, s->pools, s->full, s->live, s->cached, s->free, s->virgin,
-		   s->allocs, s->frees, s->failures);
+		   heap, size, s->capacity, s->pool_size, s->pools, s->full, s->live,
+		   s->cached, s->free, s->virgin, s->allocs, s->frees, s->failures);
 	for (d = 0; d < DECILES; d++)
 		seq_printf(m, " %6u", deciles[d]);
 	seq_putc(m, '\n');
@@ -250,10 +257,10 @@ static int classes_show(struct seq_file *m, void *unused)
 						       kzalloc(sizeof(*deciles), GFP_KERNEL);
 	if (!deciles)
 		return -ENOMEM;
-	header(m, "classes");
-	seq_printf(m, "#%-19s %5s %8s %8s %7s %7s %9s %7s %9s %9s %12s %12s %8s", "heap", "size",
-		   "capacity", "poolsize", "pools", "full", "live", "cached", "free", "virgin", "allocs", "frees",
-		   "failures");
+	pym_debugfs_header(m, "classes");
+	seq_printf(m, "#%-19s %5s %8s %8s %7s %7s %9s %7s %9s %9s %12s %12s %8s",
+		   "heap", "size", "capacity", "poolsize", "pools", "full", "live", "cached", "free", "virgin", "allocs",
+		   "frees", "failures");
 	for (d = 0; d < DECILES; d++)
 		seq_printf(m, "   >=%u%%", d * 10);
 	seq_putc(m, '\n');
@@ -266,174 +273,10 @@ static int classes_show(struct seq_file *m, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(classes);
 
-/* --------------------------------------------------- arenas, map, pools -- */
-
-/* One pool of an arena, copied under the heap's lock. */
-struct cell {
-	const struct pym_cache *owner;	/* stays while pym_registry is held; or NULL */
-	u16 live;
-	u8 state;
-};
-
-static void copy_cells(struct pym_heap *heap, struct pym_arena *arena, struct cell *cells)
-{
-	unsigned long flags;
-	unsigned int i;
-
-	raw_spin_lock_irqsave(&heap->lock, flags);
-	for (i = 0; i < arena->npools; i++) {
-		struct pym_pool *pool = &arena->pools[i];
-
-		cells[i] = (struct cell){
-			.owner = pool->owner,
-			.live = pool->owner ? READ_ONCE(pool->live) : 0,
-			.state = pool->state,
-		};
-	}
-	raw_spin_unlock_irqrestore(&heap->lock, flags);
-}
-
-static void visit_arenas(struct seq_file *m,
-			 void (*show)(struct seq_file *m, struct pym_arena *arena,
-				      const struct cell *cells))
-{
-	struct cell cells[PYM_ARENA_MAX_POOLS];
-	struct pym_arena *arena;
-	struct pym_heap *heap;
-
-	mutex_lock(&pym_registry);
-	list_for_each_entry(heap, &pym_heaps, node) {
-		rcu_read_lock();
-		list_for_each_entry_rcu(arena, &heap->arenas, all) {
-			copy_cells(heap, arena, cells);
-			show(m, arena, cells);
-		}
-		rcu_read_unlock();
-	}
-	mutex_unlock(&pym_registry);
-}
-
-static void show_arena_row(struct seq_file *m, struct pym_arena *arena, const struct cell *cells)
-{
-	unsigned int n[PYM_POOL_LIMBO + 1] = {};
-	unsigned long live = 0;
-	unsigned int i;
-
-	for (i = 0; i < arena->npools; i++) {
-		n[cells[i].state]++;
-		live += cells[i].live;
-	}
-	seq_printf(m, "%-20s %7u %8zu %5u %6u %6u %6u %6u %6u %9lu\n", arena->heap->name,
-		   arena->id, pym_arena_pool_size(arena), arena->npools, n[PYM_POOL_ABSENT],
-		   n[PYM_POOL_VIRGIN], n[PYM_POOL_EMPTY], n[PYM_POOL_USED] + n[PYM_POOL_LIMBO],
-		   n[PYM_POOL_FULL],
-		   live);
-}
-
-static int arenas_show(struct seq_file *m, void *unused)
-{
-	header(m, "arenas");
-	seq_printf(m, "#%-19s %7s %8s %5s %6s %6s %6s %6s %6s %9s\n", "heap", "arena",
-		   "poolsize", "pools", "absent", "virgin", "empty", "used", "full", "live");
-	visit_arenas(m, show_arena_row);
-	return 0;
-}
-DEFINE_SHOW_ATTRIBUTE(arenas);
-
-static const char class_letters[] =
-	"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ@%!$&()+/:;<=>?[]^*";
-static_assert(sizeof(class_letters) == PYM_NR_CLASSES + 2);
-
-static char class_letter(const struct pym_cache *owner)
-{
-	return class_letters[owner->is_class ? pym_size_to_class(owner->size) : PYM_NR_CLASSES];
-}
-
-static void show_map_row(struct seq_file *m, struct pym_arena *arena, const struct cell *cells)
-{
-	unsigned int i, tenths, capacity;
-
-	seq_printf(m, "%-20s %7u %8zu ", arena->heap->name, arena->id,
-		   pym_arena_pool_size(arena));
-	for (i = 0; i < arena->npools; i++) {
-		switch (cells[i].state) {
-		case PYM_POOL_ABSENT:
-			seq_puts(m, "~~");
-			break;
-		case PYM_POOL_VIRGIN:
-			seq_puts(m, "..");
-			break;
-		case PYM_POOL_EMPTY:
-			seq_puts(m, "--");
-			break;
-		default:
-			capacity = cells[i].owner->capacity;
-			seq_putc(m, class_letter(cells[i].owner));
-			tenths = cells[i].live * 10 / capacity;
-			seq_putc(m, cells[i].live == capacity ? '#' :
-				    '0' + min(tenths, 9U));
-		}
-	}
-	seq_putc(m, '\n');
-}
-
-static int map_show(struct seq_file *m, void *unused)
-{
-	header(m, "map");
-	seq_puts(m, "# two characters a pool: what is in it, and how full it is (0-9: tenths, #: full)\n");
-	seq_puts(m, "# 0-9 a-z A-Z @ %: size class, 8 bytes a step from 8 to 512; then !$&()+/: to 1024, ;<=>?[]^ to 2048\n");
-	seq_puts(m, "# *: a cache; ..: virgin; --: empty; ~~: absent\n");
-	seq_printf(m, "#%-19s %7s %8s %s\n", "heap", "arena", "poolsize", "pools");
-	visit_arenas(m, show_map_row);
-	return 0;
-}
-DEFINE_SHOW_ATTRIBUTE(map);
-
-/* The pools that one cache has in an arena, from the first on, and what is live in each. */
-static void show_owned(struct seq_file *m, struct pym_arena *arena, const struct cell *cells,
-		       unsigned int first)
-{
-	const struct pym_cache *owner = cells[first].owner;
-	unsigned long pools = 0, live = 0;
-	unsigned int i;
-
-	for (i = first; i < arena->npools; i++) {
-		if (cells[i].owner != owner)
-			continue;
-		pools++;
-		live += cells[i].live;
-	}
-	seq_printf(m, "%-20s %7u %-20s %7u %8zu %8u %7lu %9lu ", arena->heap->name, arena->id,
-		   owner->is_class ? "-" : owner->name, owner->size,
-		   pym_arena_pool_size(arena), owner->capacity, pools, live);
-	for (i = first; i < arena->npools; i++)
-		if (cells[i].owner == owner)
-			seq_printf(m, i > first ? ",%u" : "%u", cells[i].live);
-	seq_putc(m, '\n');
-}
-
-static void show_pools(struct seq_file *m, struct pym_arena *arena, const struct cell *cells)
-{
-	unsigned int i, j;
-
-	for (i = 0; i < arena->npools; i++) {
-		for (j = 0; j < i && cells[j].owner != cells[i].owner; j++)
-			;
-		if (cells[i].owner && j == i)
-			show_owned(m, arena, cells, i);
-	}
-}
-
-static int pools_show(struct seq_file *m, void *unused)
-{
-	header(m, "pools");
-	seq_puts(m, "# a row for each cache in each arena; blocks: the live blocks of each of its pools there\n");
-	seq_printf(m, "#%-19s %7s %-20s %7s %8s %8s %7s %9s %s\n", "heap", "arena", "cache",
-		   "size", "poolsize", "capacity", "pools", "live", "blocks");
-	visit_arenas(m, show_pools);
-	return 0;
-}
-DEFINE_SHOW_ATTRIBUTE(pools);
+/* In map.c. */
+DEFINE_SHOW_ATTRIBUTE(pym_arenas);
+DEFINE_SHOW_ATTRIBUTE(pym_map);
+DEFINE_SHOW_ATTRIBUTE(pym_pools);
 
 /* --------------------------------------------------------------- verify -- */
 
@@ -445,7 +288,7 @@ static void show_broken(void *ctx, const char *invariant, const char *where)
 
 static int verify_show(struct seq_file *m, void *unused)
 {
-	header(m, "verify");
+	pym_debugfs_header(m, "verify");
 	if (!pym_verify_all(show_broken, m))
 		seq_puts(m, "ok\n");
 	return 0;
@@ -460,7 +303,7 @@ static int heap_stats_show(struct seq_file *m, void *unused)
 	struct pym_heap_stats s;
 
 	pym_heap_stats(heap, &s);
-	header(m, "heap");
+	pym_debugfs_header(m, "heap");
 	show_ledger(m, &s);
 	seq_puts(m, "# bounds\n");
 	show_value(m, "high", s.high);
@@ -504,7 +347,7 @@ static int cache_stats_show(struct seq_file *m, void *unused)
 	struct pym_cache_stats s;
 
 	pym_cache_stats(cache, &s);
-	header(m, "cache");
+	pym_debugfs_header(m, "cache");
 	show_value(m, "size", s.size);
 	show_value(m, "stride", s.stride);
 	show_value(m, "align", cache->align);
@@ -531,14 +374,14 @@ static int cache_owners_show(struct seq_file *m, void *unused)
 {
 	struct pym_cache *cache = m->private;
 
-	header(m, "owners");
+	pym_debugfs_header(m, "owners");
 	return pym_owner_show(m, cache->heap, cache);
 }
 DEFINE_SHOW_ATTRIBUTE(cache_owners);
 
 static int heap_owners_show(struct seq_file *m, void *unused)
 {
-	header(m, "owners");
+	pym_debugfs_header(m, "owners");
 	return pym_owner_show(m, m->private, NULL);
 }
 DEFINE_SHOW_ATTRIBUTE(heap_owners);
@@ -612,9 +455,9 @@ void pym_debugfs_init(void)
 	debugfs_create_file("classes", 0400, root, NULL, &classes_fops);
 	debugfs_create_file("caches", 0400, root, NULL, &caches_fops);
 	debugfs_create_file("heaps", 0400, root, NULL, &heaps_fops);
-	debugfs_create_file("arenas", 0400, root, NULL, &arenas_fops);
-	debugfs_create_file("map", 0400, root, NULL, &map_fops);
-	debugfs_create_file("pools", 0400, root, NULL, &pools_fops);
+	debugfs_create_file("arenas", 0400, root, NULL, &pym_arenas_fops);
+	debugfs_create_file("map", 0400, root, NULL, &pym_map_fops);
+	debugfs_create_file("pools", 0400, root, NULL, &pym_pools_fops);
 	debugfs_create_file("verify", 0400, root, NULL, &verify_fops);
 	debugfs_create_file("fail", 0600, root, NULL, &pym_fail_fops);
 }

@@ -393,7 +393,7 @@
  *	dead.c pool.c provider.c account.c arena.c reclaim.c grow.c front.h batch.c front.c
  *	depot.c decay.c alloc.c free.c rcu.c shadow.h guard.h owner.c pattern.c trap.c area.c
  *	guard.c shadow.c switch.c debug.c cache.c large.c heap.c shrinker.c hooks.c malloc.c slab.c
- *	ledger.c verify.c debugfs.c trace.c consumer.c main.c
+ *	ledger.c verify.c map.c debugfs.c trace.c consumer.c main.c
  *
  * Shadows look downward, at pools and at alloc.c; the slow paths, caches and ticks
  * look up at them and at guards.
@@ -957,7 +957,14 @@ unsigned int pym_verify_all(pym_verify_fn broken, void *ctx);
 /* ------------------------------------------------------------ debugfs.c -- */
 
 extern const struct pym_observer pym_debugfs_observer;
+void pym_debugfs_header(struct seq_file *m, const char *file);
 void pym_debugfs_init(void);
 void pym_debugfs_exit(void);
+
+/* ---------------------------------------------------------------- map.c -- */
+
+int pym_arenas_show(struct seq_file *m, void *unused);
+int pym_map_show(struct seq_file *m, void *unused);
+int pym_pools_show(struct seq_file *m, void *unused);
 
 #endif /* _PYM_INTERNAL_H */

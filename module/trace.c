@@ -27,7 +27,7 @@ EXPORT_TRACEPOINT_SYMBOL_GPL(pym_limit);
 EXPORT_TRACEPOINT_SYMBOL_GPL(pym_misuse);
 
 /* Call a function for every cache and size class there is. */
-static void for_each_cache(void (*fn)(struct pym_cache *cache))
+static void visit_caches(void (*fn)(struct pym_cache *cache))
 {
 	struct pym_cache *cache;
 	struct pym_heap *heap;
@@ -61,7 +61,7 @@ int pym_trace_calls(void)
 	 */
 	static_branch_inc(&pym_trace_key);
 	mutex_lock(&pym_registry);
-	for_each_cache(pym_cache_hide);
+	visit_caches(pym_cache_hide);
 	mutex_unlock(&pym_registry);
 	return 0;
 }
@@ -79,6 +79,6 @@ void pym_trace_no_calls(void)
 	static_branch_dec(&pym_trace_key);
 	mutex_lock(&pym_registry);
 	if (!pym_traced())
-		for_each_cache(pym_cache_show);
+		visit_caches(pym_cache_show);
 	mutex_unlock(&pym_registry);
 }

@@ -218,10 +218,10 @@ static void each_call_of_a_cache(struct kunit *test)
 	KUNIT_EXPECT_STREQ(test, ear->cache, cache->name);
 	KUNIT_EXPECT_EQ(test, ear->req, 100);
 	KUNIT_EXPECT_EQ(test, ear->alloc, 100);
-	KUNIT_EXPECT_EQ(test, ear->gfp, GFP_KERNEL);
+	KUNIT_EXPECT_TRUE(test, ear->gfp == GFP_KERNEL);
 	KUNIT_EXPECT_TRUE_MSG(test, within_module(ear->ip, THIS_MODULE), "not the caller");
 	q = pym_cache_zalloc(cache, GFP_ATOMIC);
-	KUNIT_EXPECT_EQ(test, ear->gfp, GFP_ATOMIC | __GFP_ZERO);
+	KUNIT_EXPECT_TRUE(test, ear->gfp == (GFP_ATOMIC | __GFP_ZERO));
 	expect_heard(test, ear, 2, 0);
 	pym_cache_free(cache, p);
 	KUNIT_EXPECT_PTR_EQ(test, ear->ptr, p);
@@ -405,7 +405,7 @@ static void fast_again_afterwards(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, cache->allocs, served);
 	/* One that gets its fronts meanwhile. */
 	late = pymt_warm_cache(test, heap, 200);
-	KUNIT_EXPECT_NOT_NULL(test, late->fronts);
+	KUNIT_EXPECT_TRUE(test, !!late->fronts);
 	KUNIT_EXPECT_FALSE(test, is_fast(late));
 	deaf_to_calls(ear);
 	KUNIT_EXPECT_TRUE(test, is_fast(cache));

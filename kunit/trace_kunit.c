@@ -459,28 +459,40 @@ static int take_and_give_until_stopped(void *data)
 	return 0;
 }
 
-/* Switched on and off while others allocate: nothing is lost, nobody waits. */
+/*
+ * Switched on and off while others allocate: nothing is lost, nobody waits. The events
+ * themselves stay on: to have the kernel patch what is being executed is beyond QEMU.
+ */
 static void switched_while_in_use(struct kunit *test)
 {
 	struct pymt_heap *th = pymt_open(test, PYMT_PAGES | PYMT_FRONTS, NULL);
 	struct pym_cache *cache = pymt_warm_cache(test, th->heap, 100);
 	struct ear *ear = ear_for(test, th->heap);
 	struct task_struct *task[2];
-	int i, heard = 0;
+	int i, heard = 0, fast = 0;
 
+	hear_calls(test, ear);
 	for (i = 0; i < ARRAY_SIZE(task); i++) {
 		task[i] = kthread_run(take_and_give_until_stopped, cache, "pymt_trace/%d", i);
 		KUNIT_ASSERT_FALSE(test, IS_ERR(task[i]));
 	}
 	for (i = 0; i < ROUNDS; i++) {
-		hear_calls(test, ear);
+		atomic_set(&ear->allocs, 0);
 		schedule_timeout_uninterruptible(1);
 		heard += !!atomic_read(&ear->allocs);
-		deaf_to_calls(ear);
+		/* Each of the two asks for it. */
+		pym_trace_no_calls();
+		pym_trace_no_calls();
+		fast += is_fast(cache);
+		schedule_timeout_uninterruptible(1);
+		pym_trace_calls();
+		pym_trace_calls();
+		KUNIT_EXPECT_FALSE(test, is_fast(cache));
 	}
 	for (i = 0; i < ARRAY_SIZE(task); i++)
 		kthread_stop(task[i]);
 	KUNIT_EXPECT_GT(test, heard, 0);
+	KUNIT_EXPECT_EQ(test, fast, ROUNDS);
 	KUNIT_EXPECT_EQ(test, pymt_stats_of(cache).live, 0);
 	pymt_check(test, th);
 }
@@ -593,7 +605,7 @@ static void printed(struct kunit *test)
 	pymt_echo(test, "1", DIR "/events/pymalloc/enable");
 	pym_cache_free(cache, pymt_take(test, cache));
 	pymt_echo(test, "0", DIR "/events/pymalloc/enable");
-	EXPECT_TRACED(test, "pym_alloc: .* heap=%s cache=%s bytes_req=100 bytes_alloc=100 gfp_flags=GFP_KERNEL",
+	EXPECT_TRACED(test, "pym_alloc: .* heap=%s cache=%s bytes_req=100 bytes_alloc=100 gfp_.*",
 		      heap->name, cache->name);
 	EXPECT_TRACED(test, "pym_free: call_site=.* heap=%s cache=%s", heap->name, cache->name);
 	EXPECT_TRACED(test, "pym_arena_new: heap=%s arena=0 pools=16 bytes=65536", heap->name);

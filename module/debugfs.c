@@ -115,7 +115,8 @@ static void show_heap_row(struct seq_file *m, const struct pym_heap *heap,
 	seq_printf(m, "%-20s %-10s %12zu %12zu %12zu %12zu %10zu %11zu %10zu %11zu %10zu %12zu %9zu %9lu %7lu %10lu %8lu %8lu %s\n",
 		   heap->name, heap->provider->name, s->limit, s->held, s->high,
 		   s->in_blocks, s->rounding, s->free_blocks, s->virgin, s->empty_pools,
-		   s->metadata, s->pass_through, s->in_flight, s->live, s->arenas, s->limit_hits, s->failures, s->refused,
+		   s->metadata, s->pass_through, s->in_flight, s->live, s->arenas,
+		   s->limit_hits, s->failures, s->refused,
 		   pym_can_split(heap) ? "pool" : "arena");
 }
 
@@ -259,8 +260,8 @@ static int classes_show(struct seq_file *m, void *unused)
 		return -ENOMEM;
 	pym_debugfs_header(m, "classes");
 	seq_printf(m, "#%-19s %5s %8s %8s %7s %7s %9s %7s %9s %9s %12s %12s %8s",
-		   "heap", "size", "capacity", "poolsize", "pools", "full", "live", "cached", "free", "virgin", "allocs",
-		   "frees", "failures");
+		   "heap", "size", "capacity", "poolsize", "pools", "full", "live",
+		   "cached", "free", "virgin", "allocs", "frees", "failures");
 	for (d = 0; d < DECILES; d++)
 		seq_printf(m, "   >=%u%%", d * 10);
 	seq_putc(m, '\n');

@@ -373,7 +373,7 @@
  * it is of one with a shadow, and the fast path finds pym_no_front. The fronts themselves
  * go on serving, by the slow paths. The kernel calls pym_trace_calls() and
  * pym_trace_no_calls() with its own mutex of tracepoints held, which is outside of
- * pym_registry and of CPU hotplug's lock.
+ * pym_registry.
  *
  * 17. kmem_cache's names
  * ----------------------
@@ -692,12 +692,12 @@ void pym_report_block(enum pym_misuse kind, const char *what, struct pym_pool *p
 /* -------------------------------------------------------------- trace.c -- */
 
 #ifdef CONFIG_TRACEPOINTS
-DECLARE_STATIC_KEY_FALSE(pym_trace_key);
+extern unsigned int pym_trace_users;	/* of events of calls; guarded by pym_registry */
 
 /* Must every allocation and free come by its event? */
 static inline bool pym_traced(void)
 {
-	return static_branch_unlikely(&pym_trace_key);
+	return unlikely(READ_ONCE(pym_trace_users));
 }
 #else
 static inline bool pym_traced(void)

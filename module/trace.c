@@ -13,7 +13,7 @@
 #define CREATE_TRACE_POINTS
 #include "trace.h"
 
-DEFINE_STATIC_KEY_FALSE(pym_trace_key);
+unsigned int pym_trace_users;
 
 EXPORT_TRACEPOINT_SYMBOL_GPL(pym_alloc);
 EXPORT_TRACEPOINT_SYMBOL_GPL(pym_free);
@@ -55,16 +55,14 @@ static void visit_caches(void (*fn)(struct pym_cache *cache))
  */
 int pym_trace_calls(void)
 {
-	/*
-	 * All CPUs have seen it afterwards: who publishes a front sees it, or we come later.
-	 * Not under pym_registry, which is within the lock of CPU hotplug.
-	 */
-	static_branch_inc(&pym_trace_key);
 	mutex_lock(&pym_registry);
+	/* Before pym_cache_hide(), which has the barrier. */
+	WRITE_ONCE(pym_trace_users, pym_trace_users + 1);
 	visit_caches(pym_cache_hide);
 	mutex_unlock(&pym_registry);
 	return 0;
 }
+EXPORT_SYMBOL_IF_KUNIT(pym_trace_calls);
 
 /**
  * pym_trace_no_calls() - one of the two events needs them no more
@@ -76,9 +74,10 @@ int pym_trace_calls(void)
  */
 void pym_trace_no_calls(void)
 {
-	static_branch_dec(&pym_trace_key);
 	mutex_lock(&pym_registry);
+	WRITE_ONCE(pym_trace_users, pym_trace_users - 1);
 	if (!pym_traced())
 		visit_caches(pym_cache_show);
 	mutex_unlock(&pym_registry);
 }
+EXPORT_SYMBOL_IF_KUNIT(pym_trace_no_calls);

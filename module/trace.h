@@ -5,6 +5,8 @@
  * fast path cost nothing at all, see trace.c.
  *
  * Names are copied, so that who reads them later needs no descriptor of ours.
+ * Events of arenas and pools come with the heap's lock held: what is attached to them must
+ * not allocate from pymalloc.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM pymalloc
